@@ -1,0 +1,3 @@
+//! Turns flows into metrics per link.
+
+#![forbid(unsafe_code)]

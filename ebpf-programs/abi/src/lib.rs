@@ -1,0 +1,3 @@
+//! Records that the eBPF programs share with the receiver.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! Prints links as a readable table.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! Writes flow records as JSON lines.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! Serves metrics to be scraped by Prometheus.
+
+#![forbid(unsafe_code)]

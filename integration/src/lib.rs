@@ -1,0 +1,3 @@
+//! Tests that need root, a kernel or a real backend.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,27 @@
+//! What a component of a Ridley pipeline is, and what it is given.
+//!
+//! A component crate exports one [`Factory`]. The factory turns the component's section of the configuration into
+//! checked [`Settings`], without side effects; [`Settings::create`] then acquires what the component needs (sockets,
+//! kernel programs), and the [`Receiver`], [`Processor`] or [`Exporter`] it yields runs until its input ends.
+//!
+//! Components never name each other, and never spawn a task that they do not await.
+
+#![forbid(unsafe_code)]
+
+mod channel;
+mod component;
+mod error;
+mod factory;
+mod id;
+mod shutdown;
+mod telemetry;
+
+pub use self::{
+    channel::{ChannelSender, Closed, Input, Output, channel},
+    component::{BoxFuture, Context, Created, Exporter, Processor, Receiver},
+    error::{BoxError, ErrorChain},
+    factory::{Config, Factory, InvalidSetting, Kind, Settings, Stability},
+    id::{Id, InvalidId},
+    shutdown::{Shutdown, ShutdownTrigger},
+    telemetry::{Counter, Gauge, Registry, Telemetry},
+};

@@ -1,0 +1,3 @@
+//! Builds, runs and drains the graph of components.
+
+#![forbid(unsafe_code)]

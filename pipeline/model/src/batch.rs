@@ -1,0 +1,63 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Flows, Metrics};
+
+/// The kind of data a pipeline carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// Observations of connections.
+    Flows,
+    /// OpenTelemetry metrics.
+    Metrics,
+}
+
+impl Signal {
+    /// Every signal, in the order documents list them.
+    pub const ALL: [Self; 2] = [Self::Flows, Self::Metrics];
+
+    /// Returns the name used in configuration and in attributes.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Flows => "flows",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What one component hands to the next.
+///
+/// The graph is checked before it runs, so a component receives only signals that its factory declared.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Batch {
+    /// Observations of connections.
+    Flows(Flows),
+    /// OpenTelemetry metrics.
+    Metrics(Metrics),
+}
+
+impl Batch {
+    /// Returns the signal this batch belongs to.
+    pub const fn signal(&self) -> Signal {
+        match self {
+            Self::Flows(_) => Signal::Flows,
+            Self::Metrics(_) => Signal::Metrics,
+        }
+    }
+
+    /// Returns how many items are inside: flow records or metric data points.
+    pub fn n_items(&self) -> u64 {
+        match self {
+            Self::Flows(flows) => flows.records.len() as u64,
+            Self::Metrics(metrics) => metrics.n_points(),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+use std::{net::IpAddr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// Values of [`Entity::kind`] that this project gives itself; Kubernetes kinds are written as Kubernetes writes them.
+pub mod kind {
+    /// A process of a plain host, outside containers and service units.
+    pub const PROCESS: &str = "Process";
+    /// A systemd service unit.
+    pub const UNIT: &str = "Unit";
+    /// A container that no orchestrator is known for.
+    pub const CONTAINER: &str = "Container";
+    /// An address that nothing is known about.
+    pub const EXTERNAL: &str = "external";
+    /// What a budget had no room to keep apart.
+    pub const OTHER: &str = "other";
+}
+
+/// Whom an end of a connection belongs to, as a processor named it.
+///
+/// Shared by every record that names it: processors intern, everyone else clones the [`Arc`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Entity {
+    /// Workload, service unit, command or address. Never empty.
+    pub name: Arc<str>,
+    /// Kubernetes namespace, or the container that the process runs in. Never empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Arc<str>>,
+    /// What `name` is the name of: a constant of [`kind`] or a Kubernetes kind.
+    pub kind: Arc<str>,
+    /// What else is known, sorted by attribute; each attribute once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<(Attribute, Arc<str>)>,
+}
+
+impl Entity {
+    /// Creates an entity of which nothing but the name and kind is known.
+    pub fn new(name: impl Into<Arc<str>>, kind: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), namespace: None, kind: kind.into(), attributes: Vec::new() }
+    }
+
+    /// Returns the value of an attribute, if it is known.
+    pub fn attribute(&self, attribute: Attribute) -> Option<&Arc<str>> {
+        let idx = self.attributes.binary_search_by_key(&attribute, |(it, _)| *it).ok()?;
+        Some(&self.attributes[idx].1)
+    }
+
+    /// Sets an attribute, replacing its former value.
+    pub fn set_attribute(&mut self, attribute: Attribute, value: impl Into<Arc<str>>) {
+        match self.attributes.binary_search_by_key(&attribute, |(it, _)| *it) {
+            Ok(idx) => self.attributes[idx].1 = value.into(),
+            Err(idx) => self.attributes.insert(idx, (attribute, value.into())),
+        }
+    }
+}
+
+/// What can be known of an [`Entity`] beyond its name; each can become an attribute of link series by configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attribute {
+    /// Command of the process.
+    Process,
+    /// Well-known name of the server's port, or the Kubernetes Service.
+    Service,
+    /// Container id.
+    Container,
+}
+
+impl Attribute {
+    /// Every attribute, in the order documents list them.
+    pub const ALL: [Self; 3] = [Self::Process, Self::Service, Self::Container];
+
+    /// Returns the name used in configuration, and behind `client.` or `server.` in series.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Service => "service",
+            Self::Container => "container",
+        }
+    }
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Address as this observer sees it; an IPv4 address that arrived v4-mapped is an IPv4 address.
+    pub address: IpAddr,
+    /// Port as this observer sees it.
+    pub port: u16,
+    /// Whom the address belongs to, once a processor has named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity: Option<Arc<Entity>>,
+}
+
+impl Endpoint {
+    /// Creates an end without a name. A v4-mapped IPv6 address becomes the IPv4 address it carries.
+    pub fn new(address: IpAddr, port: u16) -> Self {
+        Self { address: address.to_canonical(), port, entity: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Attributes stay sorted whatever the order in which they become known; `attribute` relies on it.
+    #[test]
+    fn attributes_are_found_in_any_order_of_setting() {
+        let mut entity = Entity::new("nginx", kind::PROCESS);
+        for attribute in Attribute::ALL.into_iter().rev() {
+            entity.set_attribute(attribute, attribute.as_str());
+        }
+        entity.set_attribute(Attribute::Service, "https");
+        assert_eq!(entity.attribute(Attribute::Process).map(|it| &**it), Some("process"));
+        assert_eq!(entity.attribute(Attribute::Service).map(|it| &**it), Some("https"));
+        assert_eq!(entity.attributes.len(), 3);
+    }
+
+    #[test]
+    fn v4_mapped_is_ipv4() {
+        let mapped = Endpoint::new("::ffff:192.0.2.1".parse().unwrap(), 1);
+        assert_eq!(mapped.address, "192.0.2.1".parse::<IpAddr>().unwrap());
+    }
+}

@@ -1,0 +1,27 @@
+//! The signals that travel through a Ridley pipeline.
+//!
+//! A [`Batch`] is what one component hands to the next: [`Flows`], this project's own signal, or [`Metrics`] in the
+//! OpenTelemetry data model. This crate does no I/O and knows no runtime.
+
+#![forbid(unsafe_code)]
+
+mod batch;
+mod connection_map;
+mod entity;
+mod flow;
+mod id;
+mod metrics;
+mod time;
+
+pub use self::{
+    batch::{Batch, Signal},
+    connection_map::ConnectionMap,
+    entity::{Attribute, Endpoint, Entity, kind},
+    flow::{
+        Begin, CloseReason, End, FailureReason, Family, Flow, Flows, Local, Observer, Process, Rtt, Traffic,
+        Transport,
+    },
+    id::ConnectionId,
+    metrics::Metrics,
+    time::{Interval, UnixNanos},
+};

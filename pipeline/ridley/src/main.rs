@@ -1,0 +1,5 @@
+//! Maps who talks to whom, and how well, with eBPF.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Pairs the two observations of one connection.
+
+#![forbid(unsafe_code)]

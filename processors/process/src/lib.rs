@@ -1,0 +1,3 @@
+//! Names the ends of connections on a plain host.
+
+#![forbid(unsafe_code)]

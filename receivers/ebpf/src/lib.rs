@@ -1,0 +1,3 @@
+//! Observes TCP connections where the kernel keeps their totals.
+
+#![forbid(unsafe_code)]

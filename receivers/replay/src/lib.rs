@@ -1,0 +1,3 @@
+//! Reads recorded flows from a file.
+
+#![forbid(unsafe_code)]

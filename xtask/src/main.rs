@@ -1,0 +1,5 @@
+//! Everything with logic that cargo cannot express.
+
+#![forbid(unsafe_code)]
+
+fn main() {}
