@@ -1,0 +1,186 @@
+use std::{io::ErrorKind, time::Duration};
+
+use anyhow::{Context, bail, ensure};
+use integration::{
+    payload,
+    plan::{Ending, Side, Step},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+    time::sleep,
+};
+
+use crate::ledger::Ledger;
+
+/// How often a peer looks whether what it does not read has arrived.
+const PEEK_PAUSE: Duration = Duration::from_millis(1);
+const BUFFER: usize = 64 * 1024;
+
+/// One connection on its way through the script.
+pub(crate) struct Conversation<'a> {
+    stream: Option<TcpStream>,
+    side: Side,
+    ledger: &'a Ledger,
+    sent: u64,
+    received: u64,
+    holds: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Conversation<'a> {
+    pub(crate) fn new(stream: TcpStream, side: Side, ledger: &'a Ledger) -> Self {
+        ledger.opened();
+        Self { stream: Some(stream), side, ledger, sent: 0, received: 0, holds: 0, buffer: Vec::new() }
+    }
+
+    /// Follows the script to its end.
+    pub(crate) async fn follow(mut self, script: &[Step]) -> anyhow::Result<()> {
+        self.steps(script).await?;
+        self.close(Side::Client).await
+    }
+
+    async fn steps(&mut self, steps: &[Step]) -> anyhow::Result<()> {
+        for step in steps {
+            self.step(step).await.with_context(|| format!("at {step:?}"))?;
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, step: &Step) -> anyhow::Result<()> {
+        match step {
+            Step::Send { by: Side::Client, bytes } => self.exchange(*bytes, 0).await,
+            Step::Send { by: Side::Server, bytes } => self.exchange(0, *bytes).await,
+            Step::Exchange { request, response } => self.exchange(*request, *response).await,
+            Step::Repeat { times, steps } => {
+                for _ in 0..*times {
+                    Box::pin(self.steps(steps)).await?;
+                }
+                Ok(())
+            }
+            Step::LeaveUnread { by, bytes } if *by == self.side => {
+                let (request, response) = match self.side {
+                    Side::Client => (*bytes, 0),
+                    Side::Server => (0, *bytes),
+                };
+                self.exchange(request, response).await
+            }
+            Step::LeaveUnread { by: _, bytes } => self.await_arrival(*bytes).await,
+            Step::FinishSending { by } if *by == self.side => Ok(self.stream()?.shutdown().await?),
+            Step::FinishSending { .. } => match self.read_end().await? {
+                Ending::PeerClosed => Ok(()),
+                other => bail!("the other end should have closed its side, not {other:?}"),
+            },
+            Step::Hold => {
+                self.holds += 1;
+                self.ledger.hold(self.holds).await
+            }
+            Step::Close { by } => self.close(*by).await,
+            Step::Reset { by } if *by == self.side => {
+                self.stream()?.set_zero_linger()?;
+                self.end(Ending::SentReset);
+                Ok(())
+            }
+            Step::Reset { .. } => {
+                let ending = self.read_end().await?;
+                self.end(ending);
+                Ok(())
+            }
+        }
+    }
+
+    async fn exchange(&mut self, request: u64, response: u64) -> anyhow::Result<()> {
+        let Self { stream, side, ledger, sent, received, holds: _, buffer } = self;
+        let (send, receive) = match side {
+            Side::Client => (request, response),
+            Side::Server => (response, request),
+        };
+        let (mut from, mut to) = stream.as_mut().context("the connection is closed")?.split();
+        let writing = write(&mut to, *side, ledger, sent, send);
+        let reading = read(&mut from, side.other(), ledger, received, receive, buffer);
+        tokio::try_join!(writing, reading).map(|((), ())| ())
+    }
+
+    async fn await_arrival(&mut self, bytes: u64) -> anyhow::Result<()> {
+        let mut arrived = vec![0; usize::try_from(bytes)?];
+        let expected = payload::from_offset(self.side.other(), self.received);
+        let stream = self.stream()?;
+        while stream.peek(&mut arrived).await? < arrived.len() {
+            sleep(PEEK_PAUSE).await;
+        }
+        ensure!(expected.starts_with(&arrived), "other bytes arrived than were sent");
+        self.ledger.left_unread(bytes);
+        Ok(())
+    }
+
+    async fn close(&mut self, by: Side) -> anyhow::Result<()> {
+        if self.stream.is_some() {
+            let ending = if by == self.side { Ending::Closed } else { self.read_end().await? };
+            self.end(ending);
+        }
+        Ok(())
+    }
+
+    async fn read_end(&mut self) -> anyhow::Result<Ending> {
+        match self.stream()?.read(&mut [0]).await {
+            Ok(0) => Ok(Ending::PeerClosed),
+            Ok(_) => bail!("more arrived than the script says"),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(Ending::PeerReset),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn end(&mut self, ending: Ending) {
+        drop(self.stream.take());
+        self.ledger.ended(ending);
+    }
+
+    fn stream(&mut self) -> anyhow::Result<&mut TcpStream> {
+        self.stream.as_mut().context("the connection is closed")
+    }
+}
+
+async fn write(
+    stream: &mut WriteHalf<'_>,
+    sender: Side,
+    ledger: &Ledger,
+    sent: &mut u64,
+    bytes: u64,
+) -> anyhow::Result<()> {
+    let end = *sent + bytes;
+    while *sent < end {
+        let piece = payload::from_offset(sender, *sent);
+        let rest = usize::try_from(end - *sent).unwrap_or(usize::MAX);
+        let n = stream.write(&piece[..rest.min(piece.len())]).await.context("cannot write")?;
+        *sent += n as u64;
+        ledger.wrote(n);
+    }
+    Ok(())
+}
+
+async fn read(
+    stream: &mut ReadHalf<'_>,
+    sender: Side,
+    ledger: &Ledger,
+    received: &mut u64,
+    bytes: u64,
+    buffer: &mut Vec<u8>,
+) -> anyhow::Result<()> {
+    let end = *received + bytes;
+    while *received < end {
+        let rest = usize::try_from(end - *received).unwrap_or(usize::MAX).min(BUFFER);
+        if buffer.len() < rest {
+            buffer.resize(rest, 0);
+        }
+        let n = stream.read(&mut buffer[..rest]).await.context("cannot read")?;
+        ensure!(n > 0, "the other end closed {} bytes too early", end - *received);
+        let piece = payload::from_offset(sender, *received);
+        ensure!(piece.starts_with(&buffer[..n]), "other bytes arrived than were sent");
+        *received += n as u64;
+        ledger.read(n);
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! What the harness tells a peer to do, and what the peer reports: the JSON lines between the two processes.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// One end of a connection, and the part that a peer plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// Opens connections.
+    Client,
+    /// Accepts connections.
+    Server,
+}
+
+impl Side {
+    /// Returns the other end.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+/// Everything a peer needs to know; the first line of its standard input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Name of the process, at most 15 bytes.
+    pub name: String,
+    /// The part to play.
+    pub side: Side,
+    /// Where to connect to, or to listen on.
+    pub address: SocketAddr,
+    /// What to do there; the same at both ends.
+    pub traffic: Traffic,
+}
+
+/// Traffic that two peers make together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traffic {
+    /// How many connections in all; without a number the peers go on until they are told to stop.
+    pub connections: Option<u64>,
+    /// How many connections at a time.
+    pub parallel: u64,
+    /// Most connections opened per second; without a number as fast as possible.
+    pub per_second: Option<u32>,
+    /// The client gives a connection attempt up after this time.
+    pub cancel_after_ms: Option<u64>,
+    /// Sockets are made by a thread that has another name than the process.
+    pub on_worker_thread: bool,
+    /// What happens on each connection. At its end the client closes, unless the script closed before.
+    pub script: Vec<Step>,
+}
+
+impl Default for Traffic {
+    /// One connection without payload.
+    fn default() -> Self {
+        Self {
+            connections: Some(1),
+            parallel: 1,
+            per_second: None,
+            cancel_after_ms: None,
+            on_worker_thread: false,
+            script: Vec::new(),
+        }
+    }
+}
+
+impl Traffic {
+    /// Returns how often each connection waits for the harness.
+    pub fn n_holds(&self) -> u64 {
+        count_holds(&self.script)
+    }
+}
+
+fn count_holds(steps: &[Step]) -> u64 {
+    let holds = steps.iter().map(|step| match step {
+        Step::Hold => 1,
+        Step::Repeat { times, steps } => u64::from(*times) * count_holds(steps),
+        _ => 0,
+    });
+    holds.sum()
+}
+
+/// One step of a conversation. Both ends follow the same script, each doing its side's part of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// One end writes, the other reads and compares.
+    Send {
+        /// Who writes.
+        by: Side,
+        /// How much.
+        bytes: u64,
+    },
+    /// Both ends write and read at the same time.
+    Exchange {
+        /// What the client writes.
+        request: u64,
+        /// What the server writes.
+        response: u64,
+    },
+    /// Goes through the steps several times.
+    Repeat {
+        /// How often.
+        times: u32,
+        /// What.
+        steps: Vec<Step>,
+    },
+    /// One end writes, and the other waits until all of it has arrived but does not read it.
+    LeaveUnread {
+        /// Who writes.
+        by: Side,
+        /// How much; it must fit into the receive buffer.
+        bytes: u64,
+    },
+    /// One end says that it will write no more (half-close); the other reads to the end.
+    FinishSending {
+        /// Who.
+        by: Side,
+    },
+    /// Waits until the harness lets go; once all connections wait, the peer reports.
+    Hold,
+    /// One end closes, then the other.
+    Close {
+        /// Who is first.
+        by: Side,
+    },
+    /// One end closes with a reset (`SO_LINGER` of zero).
+    Reset {
+        /// Who.
+        by: Side,
+    },
+}
+
+/// What the harness tells a peer after the plan, one per line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Go on after a hold.
+    Go,
+    /// Open or accept nothing more, and finish.
+    Stop,
+}
+
+/// What a peer tells the harness, one per line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The server listens; the client is about to begin.
+    Ready,
+    /// Every connection waits at a hold.
+    Holding(Report),
+    /// Everything is over.
+    Done(Report),
+}
+
+/// What a peer did so far: the truth of its side.
+///
+/// Sums suffice: each connection compares what it reads with the script byte by byte, so a sum cannot be right by
+/// mistakes that cancel out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Connections that were established.
+    pub opened: u64,
+    /// Those that this side has not closed yet.
+    pub open: u64,
+    /// Payload bytes that writes accepted.
+    pub wrote: u64,
+    /// Payload bytes that were read and compared.
+    pub read: u64,
+    /// Payload bytes that arrived and were left unread.
+    pub unread: u64,
+    /// How the established connections ended, as this side saw it.
+    pub ended: BTreeMap<Ending, u64>,
+    /// Attempts that failed, by the name of the reason.
+    pub failed: BTreeMap<String, u64>,
+}
+
+/// How a connection ended for one side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// This side closed first.
+    Closed,
+    /// This side closed with a reset.
+    SentReset,
+    /// The other side closed, and this side read to the end.
+    PeerClosed,
+    /// The other side's reset arrived.
+    PeerReset,
+}

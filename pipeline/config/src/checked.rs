@@ -1,0 +1,96 @@
+use std::{collections::BTreeMap, fmt, num::NonZeroUsize, time::Duration};
+
+use component::{Id, Kind, Settings};
+use model::Signal;
+
+use crate::{Diagnostic, Place};
+
+/// A configuration that can be run: every reference leads somewhere, every component accepted its settings.
+#[derive(Debug)]
+pub struct Checked {
+    /// The components to create: those that a pipeline uses, each once.
+    pub components: BTreeMap<Reference, Component>,
+    /// How the components are connected, ordered by signal and name.
+    pub pipelines: Vec<Pipeline>,
+    /// Settings of the whole.
+    pub service: Service,
+    /// What is probably not meant, and does not prevent running.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Names one component of a configuration.
+///
+/// Ids are unique only within a kind: the receiver `otlp` is not the exporter `otlp`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reference {
+    /// The section that defines the component.
+    pub kind: Kind,
+    /// The key in that section.
+    pub id: Id,
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, id } = self;
+        write!(f, "{kind} `{id}`")
+    }
+}
+
+/// A component with checked settings.
+#[derive(Debug)]
+pub struct Component {
+    /// Creates the component; may be asked several times.
+    pub settings: Box<dyn Settings>,
+    /// Where the configuration defines it, for errors that appear only when it is created.
+    pub place: Place,
+}
+
+/// A path of one signal from receivers through processors to exporters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pipeline {
+    /// What is unique among the pipelines.
+    pub name: PipelineName,
+    /// What feeds the pipeline: receivers, and connectors that other pipelines feed. At least one.
+    pub receivers: Vec<Reference>,
+    /// What batches pass through, in this order.
+    pub processors: Vec<Reference>,
+    /// What the pipeline feeds: exporters, and connectors that feed other pipelines. At least one.
+    pub exporters: Vec<Reference>,
+}
+
+/// Names a pipeline in the configuration: `signal` or `signal/name`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PipelineName {
+    /// The signal that every batch in the pipeline belongs to.
+    pub signal: Signal,
+    /// Tells pipelines of one signal apart.
+    pub name: Option<String>,
+}
+
+impl fmt::Display for PipelineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { signal, name } = self;
+        match name {
+            Some(name) => write!(f, "{signal}/{name}"),
+            None => write!(f, "{signal}"),
+        }
+    }
+}
+
+/// Settings of the whole, from the section `service`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Time that draining may take after a request to stop. What remains then is dropped and counted.
+    pub shutdown_timeout: Duration,
+    /// Most batches that wait in front of each component.
+    pub queue_size: NonZeroUsize,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            shutdown_timeout: Duration::from_secs(10),
+            queue_size: NonZeroUsize::new(16).expect("16 is not zero"),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+use std::{error::Error, fmt, sync::Arc};
+
+/// Where something in the configuration comes from.
+///
+/// Displayed as `file:line:column`, as a file alone where no position applies, or as the command line argument.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Orders places as the sources are layered.
+    layer: usize,
+    /// The file's path as it was given, or the argument.
+    source: Arc<str>,
+    position: Option<Position>,
+}
+
+/// A line and a column, both from 1; columns count characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Line in the file.
+    pub line: usize,
+    /// Character in the line.
+    pub column: usize,
+}
+
+impl Place {
+    pub(crate) fn new(layer: usize, source: Arc<str>, position: Option<Position>) -> Self {
+        Self { layer, source, position }
+    }
+
+    /// Returns the position inside a file.
+    pub fn position(&self) -> Option<Position> {
+        self.position
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.position {
+            Some(Position { line, column }) => write!(f, "{}:{line}:{column}", self.source),
+            None => f.write_str(&self.source),
+        }
+    }
+}
+
+/// One thing that is wrong or doubtful in a configuration.
+///
+/// Displayed as `place: message`, then the line of the file with what is meant underlined, then the remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    pub(crate) place: Place,
+    pub(crate) message: String,
+    pub(crate) snippet: Option<Snippet>,
+    pub(crate) help: Option<String>,
+}
+
+impl Diagnostic {
+    /// Returns where it is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Returns what it is.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns what to do about it, where that is known.
+    pub fn help(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, message, snippet, help } = self;
+        write!(f, "{place}: {message}")?;
+        if let Some(snippet) = snippet {
+            write!(f, "\n{snippet}")?;
+        }
+        if let Some(help) = help {
+            write!(f, "\nhelp: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A line of a file with a part of it underlined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Snippet {
+    line_number: usize,
+    line: String,
+    /// Characters before the underlined part.
+    before: usize,
+    /// Underlined characters, at least one.
+    len: usize,
+}
+
+impl Snippet {
+    /// Most characters of a line that are shown: what is meant is near the start of what is shown.
+    const MAX_WIDTH: usize = 120;
+
+    pub(crate) fn new(line: &str, position: Position, len: usize) -> Self {
+        let column = position.column.saturating_sub(1);
+        let skip = if column + len < Self::MAX_WIDTH { 0 } else { column.saturating_sub(Self::MAX_WIDTH / 2) };
+        // A file may hold anything, and a terminal obeys control characters.
+        let printable = |c: char| if c.is_control() { ' ' } else { c };
+        let line: String = line.chars().skip(skip).take(Self::MAX_WIDTH).map(printable).collect();
+        let n_shown = line.chars().count();
+        let before = (column - skip).min(n_shown);
+        let len = len.clamp(1, (n_shown - before).max(1));
+        Self { line_number: position.line, line: line.trim_end().to_owned(), before, len }
+    }
+}
+
+impl fmt::Display for Snippet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line_number, line, before, len } = self;
+        let number = line_number.to_string();
+        let margin = " ".repeat(number.len());
+        writeln!(f, "{margin} |\n{number} | {line}")?;
+        write!(f, "{margin} | {}{}", " ".repeat(*before), "^".repeat(*len))
+    }
+}
+
+/// Everything that is wrong with a configuration, in the order of the sources and of the lines in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errors(Vec<Diagnostic>);
+
+impl Errors {
+    /// Returns nothing when nothing is wrong.
+    pub(crate) fn of(mut errors: Vec<Diagnostic>) -> Option<Self> {
+        errors.sort_by(|a, b| (&a.place, &a.message).cmp(&(&b.place, &b.message)));
+        errors.dedup();
+        (!errors.is_empty()).then_some(Self(errors))
+    }
+
+    /// Returns the errors one by one; there is at least one.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.0.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Errors {
+    type Item = &'a Diagnostic;
+    type IntoIter = std::slice::Iter<'a, Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (idx, error) in self.iter().enumerate() {
+            if idx > 0 {
+                f.write_str("\n\n")?;
+            }
+            write!(f, "{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for Errors {}

@@ -1,0 +1,67 @@
+use component::{Counter, Gauge, Telemetry};
+
+use crate::pairing::Report;
+
+/// What the processor tells of itself.
+#[derive(Debug)]
+pub(crate) struct Instruments {
+    merged: Counter,
+    late: Counter,
+    paired: Counter,
+    forgotten: Counter,
+    mismatched_connections: Counter,
+    mismatched_bytes: Counter,
+    remembered: Gauge,
+}
+
+impl Instruments {
+    pub(crate) fn new(telemetry: &Telemetry) -> Self {
+        let counter =
+            |name, unit, description| -> Counter { telemetry.counter(name, unit, description, &[]) };
+        Self {
+            merged: counter("ridley.join.merged.items", "{item}", "Records that became part of another record."),
+            late: counter(
+                "ridley.join.late.items",
+                "{item}",
+                "Records of the other end that came after the connection had been decided without it.",
+            ),
+            paired: counter(
+                "ridley.join.paired.connections",
+                "{connection}",
+                "Connections of which both ends were observed.",
+            ),
+            forgotten: counter(
+                "ridley.join.forgotten.connections",
+                "{connection}",
+                "Connections forgotten before their end because `max_connections` was reached.",
+            ),
+            mismatched_connections: counter(
+                "ridley.join.mismatched.connections",
+                "{connection}",
+                "Connections whose two ends counted different bytes.",
+            ),
+            mismatched_bytes: counter(
+                "ridley.join.mismatched.bytes",
+                "By",
+                "Bytes by which the two ends of a connection differ, both directions added.",
+            ),
+            remembered: telemetry.gauge(
+                "ridley.join.connections",
+                "{connection}",
+                "Connections remembered at present.",
+                &[],
+            ),
+        }
+    }
+
+    pub(crate) fn add(&self, report: Report, n_remembered: usize) {
+        let Report { merged, late, paired, forgotten, mismatched_connections, mismatched_bytes } = report;
+        self.merged.add(merged);
+        self.late.add(late);
+        self.paired.add(paired);
+        self.forgotten.add(forgotten);
+        self.mismatched_connections.add(mismatched_connections);
+        self.mismatched_bytes.add(mismatched_bytes);
+        self.remembered.set(i64::try_from(n_remembered).unwrap_or(i64::MAX));
+    }
+}
