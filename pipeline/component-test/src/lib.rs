@@ -1,3 +1,23 @@
 //! Fakes, and the compliance check that every component runs.
+//!
+//! [`Harness`] runs one component between channels that the test holds. [`Compliance`] is the list of what is expected
+//! of every component, whatever it does. [`flow`] builds flow records in a line.
+//!
+//! Tests run under paused time (`#[tokio::test(start_paused = true)]`) unless the component talks to real sockets.
+//! Helpers panic with a message about what the component did wrong: they are of use in tests only.
 
 #![forbid(unsafe_code)]
+
+mod compliance;
+mod flow;
+mod harness;
+mod ledger;
+mod yaml;
+
+pub use self::{
+    compliance::Compliance,
+    flow::{FlowBuilder, flow, flows},
+    harness::{Harness, Outcome},
+    ledger::{Ledger, value},
+    yaml::settings,
+};
