@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod compliance;
+pub mod fakes;
 mod flow;
 mod harness;
 mod ledger;

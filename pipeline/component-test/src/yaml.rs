@@ -1,4 +1,4 @@
-use component::{ErrorChain, Factory, Settings};
+use component::{Factory, Settings};
 use figment::value::{Dict, Value};
 
 /// Reads a component's section of the configuration and checks it.
@@ -11,18 +11,30 @@ pub fn settings(factory: &Factory, yaml: &str) -> Result<Box<dyn Settings>, Stri
 }
 
 pub(crate) fn parse(factory: &Factory, section: &Value) -> Result<Box<dyn Settings>, String> {
-    let settings = factory
-        .parse(section)
-        .map_err(|err| ErrorChain(&*err).to_string())?;
+    let settings = factory.parse(section).map_err(|errors| {
+        lines(
+            errors
+                .into_iter()
+                .map(|error| complaint(&error.path.join("."), &error.kind.to_string())),
+        )
+    })?;
     let invalid = settings.validate();
     if invalid.is_empty() {
         return Ok(settings);
     }
-    let complaint = |it: &component::InvalidSetting| match it.path.as_str() {
-        "" => it.message.clone(),
-        path => format!("{path}: {}", it.message),
-    };
-    Err(invalid.iter().map(complaint).collect::<Vec<_>>().join("\n"))
+    Err(lines(invalid.iter().map(|it| complaint(&it.path, &it.message))))
+}
+
+fn complaint(path: &str, message: &str) -> String {
+    if path.is_empty() {
+        message.to_owned()
+    } else {
+        format!("{path}: {message}")
+    }
+}
+
+fn lines(complaints: impl Iterator<Item = String>) -> String {
+    complaints.collect::<Vec<_>>().join("\n")
 }
 
 /// Reads YAML as the configuration does: a section without content is an empty map.
