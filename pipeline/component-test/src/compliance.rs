@@ -139,14 +139,8 @@ impl Compliance {
     /// With what the component does wrong.
     pub async fn check_run(&self) {
         for signal in self.factory.accepts() {
-            let given = self
-                .input
-                .iter()
-                .any(|it| it.signal() == *signal && it.n_items() > 0);
-            assert!(
-                given,
-                "the check needs input of {signal}, which the component accepts"
-            );
+            let given = self.input.iter().any(|it| it.signal() == *signal && it.n_items() > 0);
+            assert!(given, "the check needs input of {signal}, which the component accepts");
         }
         let outcome = self.run(&self.input).await;
         self.check_ledger(&self.input, &outcome);
@@ -161,24 +155,13 @@ impl Compliance {
 
     fn check_description(&self) {
         let name = self.factory.type_name();
-        let is_word = name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        assert!(
-            is_word && !name.is_empty(),
-            "the type `{name}` is not lower_snake_case"
-        );
+        let is_word = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        assert!(is_word && !name.is_empty(), "the type `{name}` is not lower_snake_case");
         let summary = self.factory.summary();
         assert!(!summary.is_empty(), "`{name}` has no summary");
-        assert!(
-            !summary.ends_with('.') && !summary.contains('\n'),
-            "the summary is one line, no full stop"
-        );
+        assert!(!summary.ends_with('.') && !summary.contains('\n'), "the summary is one line, no full stop");
         let (accepts, emits) = (self.factory.accepts(), self.factory.emits());
-        assert!(
-            !accepts.is_empty() || !emits.is_empty(),
-            "`{name}` handles no signal"
-        );
+        assert!(!accepts.is_empty() || !emits.is_empty(), "`{name}` handles no signal");
     }
 
     fn check_unknown_keys(&self, documented: &Dict) {
@@ -213,10 +196,9 @@ impl Compliance {
             let expected = expected.unwrap_or_else(|| panic!("{name}: no comment in the first line"));
             match settings(&self.factory, &text) {
                 Ok(_) => panic!("{name}: accepted, expected: {expected}"),
-                Err(message) => assert!(
-                    message.contains(expected),
-                    "{name}: {message}, expected: {expected}"
-                ),
+                Err(message) => {
+                    assert!(message.contains(expected), "{name}: {message}, expected: {expected}")
+                }
             }
         }
     }
@@ -224,10 +206,7 @@ impl Compliance {
     fn check_readme(&self, settings: &BTreeSet<&str>) {
         let text = self.read("README.md");
         for name in settings.iter().copied().chain([self.factory.type_name()]) {
-            assert!(
-                text.contains(&format!("`{name}`")),
-                "README.md does not name `{name}`"
-            );
+            assert!(text.contains(&format!("`{name}`")), "README.md does not name `{name}`");
         }
         for heading in ["## Quick start", "## Settings", "## Its own metrics"] {
             assert!(text.contains(heading), "README.md has no \"{heading}\"");
@@ -252,10 +231,7 @@ impl Compliance {
         }
         let mut outcome = harness.finish().await;
         received.append(&mut outcome.batches);
-        Outcome {
-            batches: received,
-            ..outcome
-        }
+        Outcome { batches: received, ..outcome }
     }
 
     fn check_ledger(&self, input: &[Batch], outcome: &Outcome) {
@@ -263,31 +239,14 @@ impl Compliance {
             panic!("the component ended with an error although nothing failed: {err}");
         }
         let sent: u64 = input.iter().map(Batch::n_items).sum();
-        let Ledger {
-            consumed,
-            produced,
-            dropped,
-            queued,
-        } = outcome.ledger;
-        assert_eq!(
-            produced,
-            outcome.n_items(),
-            "items counted as passed on, and items that came out"
-        );
+        let Ledger { consumed, produced, dropped, queued } = outcome.ledger;
+        assert_eq!(produced, outcome.n_items(), "items counted as passed on, and items that came out");
         if self.factory.kind() == Kind::Receiver {
             return;
         }
-        assert_eq!(
-            (consumed, queued),
-            (sent, 0),
-            "items taken and items left, of {sent} that were sent"
-        );
+        assert_eq!((consumed, queued), (sent, 0), "items taken and items left, of {sent} that were sent");
         if self.factory.kind() == Kind::Processor {
-            let merged: i64 = self
-                .merging
-                .iter()
-                .map(|it| ledger::value(&outcome.registry, it, &[]))
-                .sum();
+            let merged: i64 = self.merging.iter().map(|it| ledger::value(&outcome.registry, it, &[])).sum();
             let accounted = produced + dropped + merged.cast_unsigned();
             assert_eq!(
                 consumed, accounted,
@@ -296,20 +255,13 @@ impl Compliance {
         }
         for batch in &outcome.batches {
             let signal = batch.signal();
-            assert!(
-                self.factory.emits().contains(&signal),
-                "{signal} came out, which is not declared"
-            );
+            assert!(self.factory.emits().contains(&signal), "{signal} came out, which is not declared");
         }
     }
 
     async fn check_without_input(&self) {
         let outcome = self.run(&[]).await;
-        assert!(
-            outcome.result.is_ok(),
-            "fails without input: {:?}",
-            outcome.result
-        );
+        assert!(outcome.result.is_ok(), "fails without input: {:?}", outcome.result);
         if self.factory.kind() == Kind::Processor {
             assert_eq!(outcome.n_items(), 0, "items came out and none went in");
         }
@@ -347,10 +299,7 @@ fn fields(debug: &str) -> BTreeSet<&str> {
         .lines()
         .filter_map(|line| line.strip_prefix("    "))
         .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
-        .filter_map(|line| {
-            line.split_once(':')
-                .map(|(name, _)| name.trim_start_matches("r#"))
-        })
+        .filter_map(|line| line.split_once(':').map(|(name, _)| name.trim_start_matches("r#")))
         .collect()
 }
 
@@ -358,28 +307,14 @@ fn check_metric_names(outcome: &Outcome) {
     for metric in ledger::metrics(&ledger::collect(&outcome.registry)) {
         let name = &metric.name;
         let known = ["ridley.", "otelcol."].iter().any(|it| name.starts_with(it));
-        assert!(
-            known,
-            "the metric `{name}` begins neither with `ridley.` nor with `otelcol.`"
-        );
+        assert!(known, "the metric `{name}` begins neither with `ridley.` nor with `otelcol.`");
         let is_word = |it: &str| {
             it.starts_with(|c: char| c.is_ascii_lowercase())
-                && it
-                    .chars()
-                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+                && it.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         };
-        assert!(
-            name.split('.').all(is_word),
-            "`{name}` is not lower case words between dots"
-        );
-        assert!(
-            !name.ends_with("_total"),
-            "`{name}`: the exporter adds `_total` where it belongs"
-        );
-        assert!(
-            metric.description.ends_with('.'),
-            "`{name}` has no description that is a sentence"
-        );
+        assert!(name.split('.').all(is_word), "`{name}` is not lower case words between dots");
+        assert!(!name.ends_with("_total"), "`{name}`: the exporter adds `_total` where it belongs");
+        assert!(metric.description.ends_with('.'), "`{name}` has no description that is a sentence");
         assert!(!metric.unit.is_empty(), "`{name}` has no unit");
     }
 }
@@ -388,11 +323,7 @@ fn check_metric_names(outcome: &Outcome) {
 fn maps_in(map: &Dict, prefix: &str, paths: &mut Vec<String>) {
     for (key, value) in map {
         if let Value::Dict(_, inner) = value {
-            let path = if prefix.is_empty() {
-                key.clone()
-            } else {
-                format!("{prefix}.{key}")
-            };
+            let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
             maps_in(inner, &path, paths);
             paths.push(path);
         }
@@ -400,10 +331,8 @@ fn maps_in(map: &Dict, prefix: &str, paths: &mut Vec<String>) {
 }
 
 fn map_at<'a>(map: &'a mut Dict, path: &str) -> &'a mut Dict {
-    path.split('.')
-        .filter(|key| !key.is_empty())
-        .fold(map, |map, key| match map.get_mut(key) {
-            Some(Value::Dict(_, inner)) => inner,
-            _ => panic!("`{path}` is not a path of maps"),
-        })
+    path.split('.').filter(|key| !key.is_empty()).fold(map, |map, key| match map.get_mut(key) {
+        Some(Value::Dict(_, inner)) => inner,
+        _ => panic!("`{path}` is not a path of maps"),
+    })
 }

@@ -28,9 +28,7 @@ pub fn flow() -> FlowBuilder {
 
 /// Makes a batch of flow records.
 pub fn flows<T: Into<Flow>>(records: impl IntoIterator<Item = T>) -> Batch {
-    Batch::Flows(Flows {
-        records: records.into_iter().map(Into::into).collect(),
-    })
+    Batch::Flows(Flows { records: records.into_iter().map(Into::into).collect() })
 }
 
 /// Builds a flow record; see [`flow`].
@@ -64,10 +62,7 @@ impl FlowBuilder {
     #[track_caller]
     pub fn client(mut self, address: &str) -> Self {
         let entity = self.0.client.entity.take();
-        self.0.client = Endpoint {
-            entity,
-            ..endpoint(address)
-        };
+        self.0.client = Endpoint { entity, ..endpoint(address) };
         self
     }
 
@@ -76,10 +71,7 @@ impl FlowBuilder {
     #[track_caller]
     pub fn server(mut self, address: &str) -> Self {
         let entity = self.0.server.entity.take();
-        self.0.server = Endpoint {
-            entity,
-            ..endpoint(address)
-        };
+        self.0.server = Endpoint { entity, ..endpoint(address) };
         self
     }
 
@@ -137,10 +129,7 @@ impl FlowBuilder {
     /// Sets the span that the deltas cover, in seconds since 1970.
     #[must_use]
     pub fn interval(mut self, start_secs: u64, end_secs: u64) -> Self {
-        self.0.interval = Interval {
-            start: at(start_secs),
-            end: at(end_secs),
-        };
+        self.0.interval = Interval { start: at(start_secs), end: at(end_secs) };
         self
     }
 
@@ -175,10 +164,7 @@ impl FlowBuilder {
     /// Sets the round-trip time, smoothed and least alike.
     #[must_use]
     pub fn rtt(mut self, rtt: Duration) -> Self {
-        self.0.rtt = Some(Rtt {
-            smoothed: rtt,
-            min: rtt,
-        });
+        self.0.rtt = Some(Rtt { smoothed: rtt, min: rtt });
         self
     }
 
@@ -206,10 +192,7 @@ impl FlowBuilder {
     /// Sets the process of the observed end.
     #[must_use]
     pub fn process(mut self, pid: u32, command: &str) -> Self {
-        self.0.local.process = Some(Process {
-            pid,
-            command: command.into(),
-        });
+        self.0.local.process = Some(Process { pid, command: command.into() });
         self
     }
 
@@ -227,9 +210,7 @@ impl From<FlowBuilder> for Flow {
 
 #[track_caller]
 fn endpoint(address: &str) -> Endpoint {
-    let address: SocketAddr = address
-        .parse()
-        .expect("an address and port such as 10.0.0.1:80 or [::1]:80");
+    let address: SocketAddr = address.parse().expect("an address and port such as 10.0.0.1:80 or [::1]:80");
     Endpoint::new(address.ip(), address.port())
 }
 

@@ -116,15 +116,7 @@ impl Harness {
             Created::Processor(it) => (Some(input), Some(output), spawn(it.run(own_input, own_output))),
             Created::Exporter(it) => (Some(input), None, spawn(it.run(own_input))),
         };
-        Ok(Self {
-            kind: factory.kind(),
-            id,
-            registry,
-            trigger,
-            input,
-            output,
-            task,
-        })
+        Ok(Self { kind: factory.kind(), id, registry, trigger, input, output, task })
     }
 
     /// Sends a batch into the component, waiting while its queue is full.
@@ -147,9 +139,7 @@ impl Harness {
     ///
     /// If the component has ended, takes no input, or does not take it for a minute.
     pub async fn send(&self, batch: Batch) {
-        self.try_send(batch)
-            .await
-            .expect("the component takes input until its input ends");
+        self.try_send(batch).await.expect("the component takes input until its input ends");
     }
 
     /// Waits for the component's next batch; `None` when its output has ended.
@@ -205,15 +195,7 @@ impl Harness {
     ///
     /// If the component panics, or does not end within a minute.
     pub async fn finish(self) -> Outcome {
-        let Self {
-            kind,
-            id,
-            registry,
-            trigger,
-            input,
-            output,
-            task,
-        } = self;
+        let Self { kind, id, registry, trigger, input, output, task } = self;
         drop(input);
         let mut batches = Vec::new();
         if let Some(mut output) = output {
@@ -231,12 +213,7 @@ impl Harness {
         // Held until here: a component may watch for shutdown while it ends.
         drop(trigger);
         let ledger = Ledger::of(&registry, kind, id.as_str());
-        Outcome {
-            batches,
-            result,
-            ledger,
-            registry,
-        }
+        Outcome { batches, result, ledger, registry }
     }
 }
 

@@ -21,10 +21,7 @@ pub struct Ledger {
 impl Ledger {
     /// Reads the entries of one component.
     pub fn of(registry: &Registry, kind: Kind, id: &str) -> Self {
-        let own = [
-            ("otelcol.component.kind", kind.as_str()),
-            ("otelcol.component.id", id),
-        ];
+        let own = [("otelcol.component.kind", kind.as_str()), ("otelcol.component.id", id)];
         let sum = |name: &str| value(registry, name, &own);
         let counted = |name: &str| u64::try_from(sum(name)).expect("counters do not go below zero");
         Self {
@@ -41,11 +38,7 @@ pub fn value(registry: &Registry, name: &str, attributes: &[(&str, &str)]) -> i6
     metrics(&collect(registry))
         .filter(|metric| metric.name == name)
         .flat_map(points)
-        .filter(|point| {
-            attributes
-                .iter()
-                .all(|(key, value)| has(&point.attributes, key, value))
-        })
+        .filter(|point| attributes.iter().all(|(key, value)| has(&point.attributes, key, value)))
         .map(|point| match point.value {
             Some(number_data_point::Value::AsInt(value)) => value,
             _ => panic!("`{name}` is not a whole number"),
@@ -58,11 +51,7 @@ pub(crate) fn collect(registry: &Registry) -> Metrics {
 }
 
 pub(crate) fn metrics(metrics: &Metrics) -> impl Iterator<Item = &Metric> {
-    metrics
-        .resource_metrics
-        .iter()
-        .flat_map(|it| &it.scope_metrics)
-        .flat_map(|it| &it.metrics)
+    metrics.resource_metrics.iter().flat_map(|it| &it.scope_metrics).flat_map(|it| &it.metrics)
 }
 
 fn points(metric: &Metric) -> &[NumberDataPoint] {

@@ -12,11 +12,7 @@ pub fn settings(factory: &Factory, yaml: &str) -> Result<Box<dyn Settings>, Stri
 
 pub(crate) fn parse(factory: &Factory, section: &Value) -> Result<Box<dyn Settings>, String> {
     let settings = factory.parse(section).map_err(|errors| {
-        lines(
-            errors
-                .into_iter()
-                .map(|error| complaint(&error.path.join("."), &error.kind.to_string())),
-        )
+        lines(errors.into_iter().map(|error| complaint(&error.path.join("."), &error.kind.to_string())))
     })?;
     let invalid = settings.validate();
     if invalid.is_empty() {
@@ -26,11 +22,7 @@ pub(crate) fn parse(factory: &Factory, section: &Value) -> Result<Box<dyn Settin
 }
 
 fn complaint(path: &str, message: &str) -> String {
-    if path.is_empty() {
-        message.to_owned()
-    } else {
-        format!("{path}: {message}")
-    }
+    if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") }
 }
 
 fn lines(complaints: impl Iterator<Item = String>) -> String {
@@ -39,9 +31,7 @@ fn lines(complaints: impl Iterator<Item = String>) -> String {
 
 /// Reads YAML as the configuration does: a section without content is an empty map.
 pub(crate) fn section(yaml: &str) -> Result<Value, String> {
-    let only_comments = yaml
-        .lines()
-        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+    let only_comments = yaml.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
     if only_comments {
         return Ok(Dict::new().into());
     }

@@ -22,35 +22,17 @@ async fn a_component_without_mistakes_passes() {
 #[tokio::test(start_paused = true)]
 async fn each_mistake_is_found() {
     let cases = [
-        (
-            Mistake::DropsSilently,
-            "and the sum of 2 passed on, 0 dropped and 0 merged",
-        ),
-        (
-            Mistake::KeepsTheLast,
-            "and the sum of 1 passed on, 1 dropped and 0 merged",
-        ),
+        (Mistake::DropsSilently, "and the sum of 2 passed on, 0 dropped and 0 merged"),
+        (Mistake::KeepsTheLast, "and the sum of 1 passed on, 1 dropped and 0 merged"),
         (Mistake::IgnoresTheEnd, "waited 60s for a component that ends"),
-        (
-            Mistake::FailsAtTheEnd,
-            "ended with an error although nothing failed",
-        ),
+        (Mistake::FailsAtTheEnd, "ended with an error although nothing failed"),
         (Mistake::InventsItems, "and the sum of 3 passed on"),
-        (
-            Mistake::NamesMetricsItsOwnWay,
-            "`dropped_total` begins neither with",
-        ),
-        (
-            Mistake::SummaryIsASentence,
-            "the summary is one line, no full stop",
-        ),
+        (Mistake::NamesMetricsItsOwnWay, "`dropped_total` begins neither with"),
+        (Mistake::SummaryIsASentence, "the summary is one line, no full stop"),
     ];
     for (mistake, expected) in cases {
         let message = failure(compliance(mistake)).await;
-        assert!(
-            message.contains(expected),
-            "{mistake:?} was reported as: {message}"
-        );
+        assert!(message.contains(expected), "{mistake:?} was reported as: {message}");
     }
 }
 
@@ -59,16 +41,8 @@ async fn each_mistake_is_found() {
 async fn settings_that_are_not_closed_are_found() {
     let lenient = |_: Lenient, _| async { Ok(Box::new(Sampler::of(Mistake::None)) as Box<dyn Processor>) };
     let factory = Factory::processor("model", &[Signal::Flows], lenient).with_summary("keeps one of many");
-    let message = failure(
-        Compliance::new(factory, folder())
-            .free_form("labels")
-            .input(input()),
-    )
-    .await;
-    assert!(
-        message.contains("the unknown key `no_such_setting` is accepted"),
-        "{message}"
-    );
+    let message = failure(Compliance::new(factory, folder()).free_form("labels").input(input())).await;
+    assert!(message.contains("the unknown key `no_such_setting` is accepted"), "{message}");
 
     let missing_input = Compliance::new(sampler(Mistake::None), folder()).free_form("labels");
     let message = failure(missing_input).await;
@@ -83,14 +57,7 @@ async fn a_harness_carries_batches_both_ways() {
     assert_eq!(harness.recv().await, Some(input()));
     harness.send(input()).await;
     let outcome = harness.finish().await;
-    assert_eq!(
-        (
-            outcome.batches.len(),
-            outcome.ledger.consumed,
-            outcome.ledger.produced
-        ),
-        (1, 6, 6)
-    );
+    assert_eq!((outcome.batches.len(), outcome.ledger.consumed, outcome.ledger.produced), (1, 6, 6));
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,19 +82,11 @@ struct Sampler {
 
 impl Sampler {
     fn of(mistake: Mistake) -> Self {
-        Self {
-            mistake,
-            every: 2,
-            dropped: None,
-        }
+        Self { mistake, every: 2, dropped: None }
     }
 
     async fn drive(self, mut input: Input, output: Output) -> Result<(), BoxError> {
-        let Self {
-            mistake,
-            every,
-            dropped,
-        } = self;
+        let Self { mistake, every, dropped } = self;
         let mut n_seen = 0;
         while let Some(Batch::Flows(Flows { mut records })) = input.recv().await {
             records.retain(|_| {
@@ -168,10 +127,7 @@ struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            every: 1,
-            labels: BTreeMap::new(),
-        }
+        Self { every: 1, labels: BTreeMap::new() }
     }
 }
 
@@ -179,13 +135,7 @@ impl Config for Settings {
     fn validate(&self) -> Vec<InvalidSetting> {
         let n_labels = self.labels.len();
         let message = format!("there are {n_labels} labels, expected at most 2");
-        (n_labels > 2)
-            .then(|| InvalidSetting {
-                path: "labels".to_owned(),
-                message,
-            })
-            .into_iter()
-            .collect()
+        (n_labels > 2).then(|| InvalidSetting { path: "labels".to_owned(), message }).into_iter().collect()
     }
 }
 
@@ -204,19 +154,13 @@ fn sampler(mistake: Mistake) -> Factory {
         let dropped = match mistake {
             Mistake::DropsSilently => None,
             Mistake::NamesMetricsItsOwnWay => {
-                context
-                    .telemetry
-                    .counter("dropped_total", "{item}", "Items.", &[]);
+                context.telemetry.counter("dropped_total", "{item}", "Items.", &[]);
                 Some(context.telemetry.dropped(Signal::Flows, "sampled"))
             }
             _ => Some(context.telemetry.dropped(Signal::Flows, "sampled")),
         };
         let Settings { every, labels: _ } = settings;
-        Ok(Box::new(Sampler {
-            mistake,
-            every,
-            dropped,
-        }) as Box<dyn Processor>)
+        Ok(Box::new(Sampler { mistake, every, dropped }) as Box<dyn Processor>)
     };
     let summary = match mistake {
         Mistake::SummaryIsASentence => "Keeps one of many.",
@@ -226,10 +170,7 @@ fn sampler(mistake: Mistake) -> Factory {
 }
 
 fn compliance(mistake: Mistake) -> Compliance {
-    Compliance::new(sampler(mistake), folder())
-        .free_form("labels")
-        .settings("every: 2")
-        .input(input())
+    Compliance::new(sampler(mistake), folder()).free_form("labels").settings("every: 2").input(input())
 }
 
 fn folder() -> PathBuf {
@@ -241,11 +182,9 @@ fn input() -> Batch {
 }
 
 async fn failure(compliance: Compliance) -> String {
-    let failed = task::spawn(async move { compliance.check().await })
-        .await
-        .expect_err("a mistake is found");
-    *failed
-        .into_panic()
-        .downcast::<String>()
-        .expect("a message with what is wrong")
+    let failed = task::spawn(async move { compliance.check().await }).await.expect_err("a mistake is found");
+    match failed.into_panic().downcast::<String>() {
+        Ok(message) => *message,
+        Err(other) => (*other.downcast::<&str>().expect("a message with what is wrong")).to_owned(),
+    }
 }

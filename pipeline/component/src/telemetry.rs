@@ -10,8 +10,8 @@ use model::{Metrics, Signal, UnixNanos};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
     metrics::v1::{
-        AggregationTemporality, Gauge as GaugeData, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
-        metric, number_data_point,
+        AggregationTemporality, Gauge as GaugeData, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics,
+        Sum, metric, number_data_point,
     },
 };
 

@@ -47,7 +47,7 @@ pub struct Flow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt: Option<Rtt>,
     /// How long the handshake took; on the first record only, if it was observed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::time::optional_nanos")]
     pub connect: Option<Duration>,
     /// What the observer's kernel knows of its own end: input for the processors that give names.
     pub local: Local,
@@ -193,8 +193,7 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// Every reason, in the order documents list them.
-    pub const ALL: [Self; 5] =
-        [Self::Refused, Self::Timeout, Self::Unreachable, Self::Reset, Self::Canceled];
+    pub const ALL: [Self; 5] = [Self::Refused, Self::Timeout, Self::Unreachable, Self::Reset, Self::Canceled];
 
     /// Returns the value of the `error.type` attribute.
     pub const fn as_str(self) -> &'static str {
@@ -229,8 +228,10 @@ pub struct Traffic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rtt {
     /// The kernel's smoothed estimate.
+    #[serde(with = "crate::time::nanos")]
     pub smoothed: Duration,
     /// The least round-trip time in the kernel's window (5 minutes unless configured otherwise).
+    #[serde(with = "crate::time::nanos")]
     pub min: Duration,
 }
 

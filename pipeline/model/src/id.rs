@@ -81,10 +81,7 @@ mod tests {
     /// A client's and a server's number are not interchangeable: the reverse connection is another one.
     #[test]
     fn the_roles_matter() {
-        assert_ne!(
-            ConnectionId::from_sequence_numbers(1, 2),
-            ConnectionId::from_sequence_numbers(2, 1)
-        );
+        assert_ne!(ConnectionId::from_sequence_numbers(1, 2), ConnectionId::from_sequence_numbers(2, 1));
     }
 
     #[test]

@@ -30,3 +30,53 @@ pub struct Interval {
     /// When this record was made.
     pub end: UnixNanos,
 }
+
+/// Writes a [`Duration`] as a number of nanoseconds, like the points in time beside it. Longer than 584 years is 584.
+pub(crate) mod nanos {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_nanos)
+    }
+}
+
+/// [`nanos`] for a duration that may be absent.
+pub(crate) mod optional_nanos {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(it: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match it {
+            Some(duration) => super::nanos::serialize(duration, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_nanos))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rtt;
+
+    /// The form is part of the record format that the file exporter documents.
+    #[test]
+    fn durations_are_written_as_nanoseconds() {
+        let rtt = Rtt { smoothed: Duration::from_micros(50), min: Duration::from_secs(1) };
+        let text = serde_json::to_string(&rtt).unwrap();
+        assert_eq!(text, r#"{"smoothed":50000,"min":1000000000}"#);
+        assert_eq!(serde_json::from_str::<Rtt>(&text).unwrap(), rtt);
+    }
+}
