@@ -1,5 +1,50 @@
 //! Everything with logic that cargo cannot express.
+//!
+//! The one front door: what continuous integration runs, a person runs with the same words. Each command can be
+//! repeated, says what it lacks, and installs what can be installed.
 
 #![forbid(unsafe_code)]
+#![expect(clippy::print_stderr, reason = "this is a tool for people at a terminal")]
 
-fn main() {}
+mod check;
+mod command;
+mod deny;
+mod docs;
+mod packages;
+mod structure;
+mod test;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, checks, tests and measures Ridley.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Options {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Everything that can be wrong without running: format, clippy, docs, structure, licences, kernel object.
+    Check,
+    /// Every test: units and components first, then the oracle, which needs root.
+    Test(test::Options),
+    /// Folder = crate, what each crate must contain, and the edges between crates.
+    Structure,
+    /// Licences, duplicate and banned dependencies, and where dependencies come from.
+    Deny,
+    /// Writes the generated parts of the components' READMEs.
+    Docs(docs::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Options::parse().command {
+        Task::Check => check::run(),
+        Task::Test(options) => test::run(&options),
+        Task::Structure => structure::run(),
+        Task::Deny => deny::run(),
+        Task::Docs(options) => docs::run(&options),
+    }
+}

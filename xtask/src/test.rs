@@ -1,0 +1,91 @@
+//! Every test, from those that need nothing to those that need root.
+
+use std::{env, ffi::OsString, path::Path};
+
+use anyhow::{Context, bail};
+
+use crate::{
+    command,
+    packages::{self, Tool},
+    workspace::Workspace,
+};
+
+/// What the oracle builds its networks with.
+const TOOLS: &[Tool] = &[
+    Tool { program: "ip", package: "iproute2", purpose: "network namespaces of the oracle" },
+    Tool {
+        program: "nft",
+        package: "nftables",
+        purpose: "address translation and lost packets of the oracle",
+    },
+    Tool { program: "sysctl", package: "procps", purpose: "timeouts inside the oracle's namespaces" },
+];
+
+/// Servers that the exported metrics are proved with.
+const SERVERS: &[Tool] = &[
+    Tool { program: "prometheus", package: "prometheus", purpose: "scrapes the agent" },
+    Tool { program: "promtool", package: "prometheus", purpose: "judges the exposition" },
+];
+
+/// Where the oracle's own tests are; it runs last, so that its closing line is the last of all.
+const ORACLE: &str = "oracle";
+
+/// Which tests to run.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Leave out the tests that need root; what they prove is then not proved.
+    #[arg(long)]
+    unprivileged: bool,
+}
+
+/// Runs every test of the repository.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let workspace = Workspace::load()?;
+    if options.unprivileged {
+        return unprivileged();
+    }
+    if !command::is_root() {
+        bail!(
+            "the oracle makes network namespaces and loads kernel programs, which needs root; \
+             run `cargo xtask test` as root, or `cargo xtask test --unprivileged` for the tests that need nothing"
+        );
+    }
+    packages::install(TOOLS)?;
+    let tools = workspace.root.join("target/tools");
+    packages::unpack(SERVERS, &tools)?;
+
+    // First what a user would run, so that a tree that does not build is known early.
+    command::run(command::cargo().args(["build", "--release", "--locked", "--package", "ridley"]))?;
+    unprivileged()?;
+    privileged(&workspace, &tools)
+}
+
+fn unprivileged() -> anyhow::Result<()> {
+    command::run(command::cargo().args(["test", "--locked"]))?;
+    command::run(command::cargo().args(["test", "--locked", "--package", "xtask"]))
+}
+
+fn privileged(workspace: &Workspace, tools: &Path) -> anyhow::Result<()> {
+    let integration = workspace.package_in("integration").context("there is no package in `integration`")?;
+    if !integration.tests.iter().any(|it| it == ORACLE) {
+        bail!("`integration` has no test called `{ORACLE}`");
+    }
+    let others = integration.tests.iter().filter(|it| *it != ORACLE);
+    let test = || {
+        let mut command = command::cargo();
+        command.args(["test", "--locked", "--package", "integration"]);
+        command.env("RIDLEY_BIN", workspace.root.join("target/release/ridley"));
+        command.env("PATH", path_with(&tools.join("usr/bin")));
+        command
+    };
+    command::run(test().args(["--lib", "--bins"]).args(others.flat_map(|it| ["--test", it])))?;
+    command::run(test().args(["--test", ORACLE]))
+}
+
+/// The search path with one more folder at its end: what is installed comes first.
+fn path_with(folder: &Path) -> OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain([folder.to_owned()]);
+    // Fails only for a folder with a colon in its name, which no search path can hold.
+    env::join_paths(folders).unwrap_or(path)
+}
