@@ -5,33 +5,91 @@ use tokio::sync::mpsc;
 
 use crate::{Counter, Gauge, Telemetry};
 
+/// Why items are dropped that were on their way to a component when it ended.
+const SHUTDOWN: &str = "shutdown";
+
 /// Creates a bounded way from one component into another.
 ///
-/// `capacity` counts batches. The consumer's telemetry counts what it consumes and shows what is queued.
+/// `capacity` counts batches. The consumer's telemetry counts what it consumes and shows what is queued. What is still
+/// under way when the consumer ends counts as consumed and dropped, with the reason `shutdown`.
 pub fn channel(capacity: usize, consumer: &Telemetry) -> (ChannelSender, Input) {
     let (sender, receiver) = mpsc::channel(capacity);
-    let queued = consumer.queued();
-    let input = Input { receiver, queued: queued.clone(), consumed: consumer.consumed() };
-    (ChannelSender { sender, queued }, input)
+    let consumer =
+        Consumer { queued: consumer.queued(), consumed: consumer.consumed(), telemetry: consumer.clone() };
+    (ChannelSender { sender, consumer: consumer.clone() }, Input { receiver, consumer })
+}
+
+/// What both ends of a channel count for the component behind it.
+#[derive(Clone, Debug)]
+struct Consumer {
+    queued: Gauge,
+    consumed: Counter,
+    telemetry: Telemetry,
+}
+
+impl Consumer {
+    fn drop_batch(&self, batch: &Batch) {
+        self.consumed.add(batch.n_items());
+        self.telemetry.dropped(batch.signal(), SHUTDOWN).add(batch.n_items());
+    }
 }
 
 /// The sending end of one [`channel`]; an [`Output`] is made of any number of them.
 #[derive(Clone, Debug)]
 pub struct ChannelSender {
     sender: mpsc::Sender<Batch>,
-    queued: Gauge,
+    consumer: Consumer,
 }
 
 impl ChannelSender {
-    async fn send(&self, batch: Batch) -> Result<(), Closed> {
-        let permit = self.sender.reserve().await.map_err(|_closed| Closed)?;
-        self.queued.add(batch.n_items().cast_signed());
-        permit.send(batch);
+    /// Returns a way to ask how many producers are left, which does not keep the channel open itself.
+    pub fn producers(&self) -> Producers {
+        Producers(self.sender.downgrade())
+    }
+}
+
+/// The producers of one [`channel`].
+#[derive(Clone, Debug)]
+pub struct Producers(mpsc::WeakSender<Batch>);
+
+impl Producers {
+    /// Returns how many sending ends exist; the input has ended when there are none.
+    pub fn n_left(&self) -> usize {
+        self.0.strong_count()
+    }
+}
+
+/// A batch on its way into a channel: counted as dropped if it does not get there.
+#[derive(Debug)]
+struct Pending<'a> {
+    batch: Option<Batch>,
+    to: &'a ChannelSender,
+}
+
+impl<'a> Pending<'a> {
+    fn new(batch: Batch, to: &'a ChannelSender) -> Self {
+        Self { batch: Some(batch), to }
+    }
+
+    async fn send(mut self) -> Result<(), Closed> {
+        let permit = self.to.sender.reserve().await.map_err(|_closed| Closed)?;
+        if let Some(batch) = self.batch.take() {
+            self.to.consumer.queued.add(batch.n_items().cast_signed());
+            permit.send(batch);
+        }
         Ok(())
     }
 }
 
-/// The component at the other end has stopped.
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if let Some(batch) = self.batch.take() {
+            self.to.consumer.drop_batch(&batch);
+        }
+    }
+}
+
+/// Every component that would take the batch has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 
@@ -58,19 +116,23 @@ impl Output {
 
     /// Sends a batch to every consumer, waiting for those whose queue is full.
     ///
-    /// Not cancel-safe: some consumers may have got the batch.
+    /// A consumer that has stopped does not keep the batch from the others. Not cancel-safe: some consumers may have
+    /// got the batch; for the rest it counts as dropped.
     ///
     /// # Errors
     ///
-    /// Fails if a consumer has stopped; the others got the batch.
+    /// Fails if every consumer has stopped: nobody got the batch.
     pub async fn send(&self, batch: Batch) -> Result<(), Closed> {
         self.produced.add(batch.n_items());
         let Some((last, others)) = self.consumers.split_last() else { return Ok(()) };
-        let mut result = Ok(());
-        for consumer in others {
-            result = result.and(consumer.send(batch.clone()).await);
+        // All are made before the first wait, so that each consumer's share is accounted for if this is cancelled.
+        let others: Vec<Pending<'_>> = others.iter().map(|it| Pending::new(batch.clone(), it)).collect();
+        let last = Pending::new(batch, last);
+        let mut result = Err(Closed);
+        for pending in others {
+            result = result.or(pending.send().await);
         }
-        result.and(last.send(batch).await)
+        result.or(last.send().await)
     }
 
     /// Returns whether a batch can be sent without waiting, for receivers that cannot wait.
@@ -85,16 +147,123 @@ impl Output {
 #[derive(Debug)]
 pub struct Input {
     receiver: mpsc::Receiver<Batch>,
-    queued: Gauge,
-    consumed: Counter,
+    consumer: Consumer,
 }
 
 impl Input {
     /// Waits for the next batch; `None` when every producer has stopped. Cancel-safe.
     pub async fn recv(&mut self) -> Option<Batch> {
         let batch = self.receiver.recv().await?;
-        self.queued.add(-batch.n_items().cast_signed());
-        self.consumed.add(batch.n_items());
+        self.consumer.queued.add(-batch.n_items().cast_signed());
+        self.consumer.consumed.add(batch.n_items());
         Some(batch)
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        self.receiver.close();
+        while let Ok(batch) = self.receiver.try_recv() {
+            self.consumer.queued.add(-batch.n_items().cast_signed());
+            self.consumer.drop_batch(&batch);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use model::{Flows, Signal};
+    use tokio::time;
+
+    use super::*;
+    use crate::{Kind, Registry};
+
+    /// An empty batch would be worth nothing to count, so each test batch is a metric point.
+    fn batch() -> Batch {
+        use opentelemetry_proto::tonic::metrics::v1::{
+            Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data,
+        };
+        let data = Data::Gauge(Gauge { data_points: vec![NumberDataPoint::default()] });
+        let metrics = vec![Metric { data: Some(data), ..Default::default() }];
+        let scope_metrics = vec![ScopeMetrics { metrics, ..Default::default() }];
+        let resource = ResourceMetrics { scope_metrics, ..Default::default() };
+        Batch::Metrics(model::Metrics::new(vec![resource]))
+    }
+
+    fn telemetry(id: &str) -> Telemetry {
+        Arc::new(Registry::default()).telemetry(Kind::Exporter, &id.parse().unwrap())
+    }
+
+    #[track_caller]
+    fn check(consumer: &Telemetry, consumed: u64, dropped: u64, queued: i64) {
+        let found = (
+            consumer.consumed().value(),
+            consumer.dropped(Signal::Metrics, SHUTDOWN).value(),
+            consumer.queued().value(),
+        );
+        assert_eq!(found, (consumed, dropped, queued), "consumed, dropped, queued");
+    }
+
+    #[tokio::test]
+    async fn what_is_queued_when_the_consumer_ends_is_dropped() {
+        let consumer = telemetry("consumer");
+        let (sender, mut input) = channel(4, &consumer);
+        let output = Output::new(vec![sender], &telemetry("producer"));
+        for _ in 0..3 {
+            output.send(batch()).await.unwrap();
+        }
+        assert!(input.recv().await.is_some());
+        check(&consumer, 1, 0, 2);
+        drop(input);
+        check(&consumer, 3, 2, 0);
+        assert_eq!(output.send(batch()).await, Err(Closed));
+        check(&consumer, 4, 3, 0);
+    }
+
+    /// A send that is given up because the pipeline's time is over must not lose its batch silently, for any consumer.
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_room_when_its_producer_ends_is_dropped() {
+        let (full, free) = (telemetry("full"), telemetry("free"));
+        let (full_sender, _full_input) = channel(1, &full);
+        let (free_sender, _free_input) = channel(2, &free);
+        let output = Output::new(vec![full_sender, free_sender], &telemetry("producer"));
+        output.send(batch()).await.unwrap();
+        assert!(!output.has_room());
+        assert!(time::timeout(Duration::from_secs(1), output.send(batch())).await.is_err());
+        check(&full, 1, 1, 1);
+        check(&free, 1, 1, 1);
+    }
+
+    #[tokio::test]
+    async fn a_consumer_that_stopped_keeps_nothing_from_the_others() {
+        let (stopped, living) = (telemetry("stopped"), telemetry("living"));
+        let (stopped_sender, stopped_input) = channel(1, &stopped);
+        let (living_sender, mut living_input) = channel(1, &living);
+        drop(stopped_input);
+        let output = Output::new(vec![stopped_sender, living_sender], &telemetry("producer"));
+        assert!(output.has_room());
+        assert_eq!(output.send(batch()).await, Ok(()));
+        assert_eq!(living_input.recv().await, Some(batch()));
+        check(&stopped, 1, 1, 0);
+    }
+
+    #[tokio::test]
+    async fn an_input_ends_with_its_last_producer() {
+        let (sender, mut input) = channel(1, &telemetry("consumer"));
+        let producers = sender.producers();
+        let second = sender.clone();
+        assert_eq!(producers.n_left(), 2);
+        drop((sender, second));
+        assert_eq!(producers.n_left(), 0);
+        assert_eq!(input.recv().await, None);
+    }
+
+    /// Nobody listens to what a pipeline without consumers would send: sending is free, and not an error.
+    #[tokio::test]
+    async fn an_output_without_consumers_takes_everything() {
+        let output = Output::new(Vec::new(), &telemetry("producer"));
+        assert_eq!(output.send(Batch::Flows(Flows::default())).await, Ok(()));
     }
 }

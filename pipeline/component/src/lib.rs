@@ -17,7 +17,7 @@ mod shutdown;
 mod telemetry;
 
 pub use self::{
-    channel::{ChannelSender, Closed, Input, Output, channel},
+    channel::{ChannelSender, Closed, Input, Output, Producers, channel},
     component::{BoxFuture, Context, Created, Exporter, Processor, Receiver},
     error::{BoxError, ErrorChain},
     factory::{Config, Factory, InvalidSetting, Kind, Settings, Stability},
