@@ -20,7 +20,10 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use crate::{CreateError, Failure, Graph, Instance, Node};
+use crate::{
+    CreateError, Failure, Instance,
+    graph::{Graph, Node},
+};
 
 /// How long components that were told to end at once may take to notice.
 const ABORT_PATIENCE: Duration = Duration::from_secs(1);
