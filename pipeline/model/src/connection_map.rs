@@ -56,6 +56,12 @@ impl<V> ConnectionMap<V> {
         self.entries.remove(&(id, observer)).map(|(_, value)| value)
     }
 
+    /// Forgets every connection, and returns what was remembered, in no particular order.
+    pub fn drain(&mut self) -> impl Iterator<Item = V> {
+        self.order.clear();
+        self.entries.drain().map(|(_, (_, value))| value)
+    }
+
     /// Returns how many connections are remembered.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -112,6 +118,20 @@ mod tests {
         map.insert(id(2), Observer::Client, "second");
         map.insert(id(1), Observer::Client, "first again");
         assert_eq!(map.insert(id(3), Observer::Client, "third"), Some("second"));
+    }
+
+    #[test]
+    fn a_drained_map_is_as_new() {
+        let mut map = ConnectionMap::new(2);
+        map.insert(id(1), Observer::Client, "first");
+        map.insert(id(2), Observer::Server, "second");
+        let mut drained: Vec<_> = map.drain().collect();
+        drained.sort_unstable();
+        assert_eq!(drained, ["first", "second"]);
+        assert!(map.is_empty());
+        assert_eq!(map.insert(id(3), Observer::Client, "third"), None);
+        assert_eq!(map.insert(id(4), Observer::Client, "fourth"), None);
+        assert_eq!(map.insert(id(5), Observer::Client, "fifth"), Some("third"));
     }
 
     /// Insertion order is kept for living entries only: churn must not grow it.

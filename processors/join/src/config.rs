@@ -1,32 +1,47 @@
 use std::{num::NonZeroUsize, time::Duration};
 
+use component::InvalidSetting;
 use serde::Deserialize;
+
+/// Held records are memory, and a map that is a minute old is no longer a live one.
+const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// Settings of the `join` processor.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How long the first record of a connection waits for the other end's observation.
+    /// How long the first record of a connection waits for the other end's.
     ///
-    /// Longer than the time between two batches of the receiver; every connection with one end elsewhere shows up
-    /// this much later.
+    /// A connection with one end elsewhere shows up this much later. Both ends on one host are observed within
+    /// milliseconds of each other, so the default is ten times what the `ebpf` receiver takes to bring both.
     #[serde(with = "humantime_serde")]
     pub wait: Duration,
 
-    /// Most connections remembered at a time. When there are more, the oldest is decided early and forgotten.
+    /// Most connections remembered at a time. When there are more, the oldest is forgotten.
+    ///
+    /// If it goes on it is decided anew, so that nothing is lost; about 300 bytes each.
     pub max_connections: NonZeroUsize,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            wait: Duration::from_secs(2),
+            wait: Duration::from_secs(1),
             max_connections: NonZeroUsize::new(100_000).expect("100 000 is not zero"),
         }
     }
 }
 
-impl component::Config for Config {}
+impl component::Config for Config {
+    fn validate(&self) -> Vec<InvalidSetting> {
+        let Self { wait, max_connections: _ } = self;
+        if *wait <= MAX_WAIT {
+            return Vec::new();
+        }
+        let message = format!("`wait` is {wait:?}, expected at most {MAX_WAIT:?}");
+        vec![InvalidSetting { path: "wait".to_owned(), message }]
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -40,10 +55,12 @@ mod tests {
         assert_eq!(config, Config { wait: Duration::from_millis(500), max_connections });
     }
 
+    /// Both extremes are of use: no wait pairs what comes in one batch.
     #[test]
-    fn settings_that_do_not_exist_are_refused() {
-        for text in ["waits: 1s", "max_connections: 0", "wait: soon"] {
-            assert!(serde_saphyr::from_str::<Config>(text).is_err(), "{text}");
+    fn no_wait_and_a_minute_are_valid() {
+        for wait in [Duration::ZERO, MAX_WAIT] {
+            let config = Config { wait, ..Config::default() };
+            assert_eq!(component::Config::validate(&config), []);
         }
     }
 }

@@ -1,85 +1,103 @@
-use model::{Begin, ConnectionId, End, Endpoint, Flow, Interval, Local, Observer, Traffic, Transport, UnixNanos};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
+
+use model::{Begin, End, Endpoint, Flow, Observer, Transport, UnixNanos};
 
 use crate::{
     merge::{Resent, append, is_unknown},
-    pairing::{Due, Step},
+    pairing::Report,
 };
 
+/// How far the two ends' ideas of when their connection opened may lie apart.
+///
+/// A server takes the connection as open when the last packet of the handshake arrives, or, if it defers the accept,
+/// the first data: both can come a few minutes after the client's own moment.
+const START_TOLERANCE: Duration = Duration::from_mins(5);
+
 /// What is remembered of one connection, whichever end reported it.
+///
+/// | `decision` | `held` | the connection is |
+/// | --- | --- | --- |
+/// | none | what the first end reported, as one record | undecided: the other end may still report |
+/// | made | none | open, or over for its owner: records pass or are merged as they come |
+/// | made | the owner's last record | closing: the other end's last record may still add to it |
+///
+/// A record is held, and a connection that only one end reported is remembered beyond its end, until `due` at most.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    id: ConnectionId,
-    number: u64,
+    transport: Transport,
+    started: Option<UnixNanos>,
+    due: Option<Instant>,
     decision: Option<Decision>,
-    // Before the decision: what the first end reported. After it: the owner's end, while the other end may still
-    // know its reason.
     held: Option<Box<Flow>>,
-    reason_awaited: bool,
-    owed: Owed,
+    /// What the end that does not count had to send again, until a record that counts can take it.
+    resent: Resent,
     client: Side,
     server: Side,
 }
 
-/// Whose records count, and what the connection looks like in them.
-#[derive(Clone, Debug)]
-struct Decision {
-    owner: Observer,
-    paired: bool,
-    transport: Transport,
-    client: Endpoint,
-    server: Endpoint,
-    started: Option<UnixNanos>,
-}
-
-/// What the other end's records added and no record of the owner has taken yet.
-#[derive(Debug, Default)]
-struct Owed {
-    resent: Resent,
-    n_records: u64,
-    interval: Interval,
-    scheduled: bool,
+/// Whose records count.
+#[derive(Debug)]
+enum Decision {
+    /// Both ends reported in time: the client's, with the server as its own record describes it.
+    Paired { server: Endpoint },
+    /// Only this end reported in time.
+    Alone(Observer),
 }
 
 /// What one end has reported so far.
 #[derive(Debug, Default)]
 struct Side {
     seen: bool,
+    /// Whether the counts below begin with the first byte.
     complete: bool,
     end: Option<End>,
     request_bytes: u64,
     response_bytes: u64,
 }
 
+/// What a record or a timer of an entry acts upon.
+#[derive(Debug)]
+pub(crate) struct Step<'a> {
+    pub(crate) report: &'a mut Report,
+    pub(crate) out: &'a mut Vec<Flow>,
+    /// When a wait that begins now is over.
+    pub(crate) due: Instant,
+}
+
 impl Entry {
-    pub(crate) fn new(id: ConnectionId, number: u64) -> Self {
-        Self {
-            id,
-            number,
+    /// Remembers a connection by the first record of it.
+    pub(crate) fn new(first: Flow, due: Instant) -> Self {
+        let mut entry = Self {
+            transport: first.transport,
+            started: first.started,
+            due: Some(due),
             decision: None,
             held: None,
-            reason_awaited: false,
-            owed: Owed::default(),
+            resent: Resent::default(),
             client: Side::default(),
             server: Side::default(),
-        }
+        };
+        entry.side_mut(first.observer).note(&first);
+        entry.held = Some(Box::new(first));
+        entry
     }
 
-    pub(crate) fn id(&self) -> ConnectionId {
-        self.id
+    /// Returns when [`fire`](Self::fire) is to be called, if at all.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due
     }
 
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// Returns whether both ends have reported.
-    pub(crate) fn both_seen(&self) -> bool {
-        self.client.seen && self.server.seen
-    }
-
-    /// Returns whether both ends have reported their end.
+    /// Returns whether both ends have reported their end, so that nothing more can come.
     pub(crate) fn is_over(&self) -> bool {
         self.client.end.is_some() && self.server.end.is_some()
+    }
+
+    /// Returns what no record has taken, and none will when the entry is forgotten.
+    pub(crate) fn resent(&self) -> Resent {
+        self.resent
     }
 
     /// Returns by how many bytes the two ends' totals differ, if both were seen from the first byte on.
@@ -92,56 +110,59 @@ impl Entry {
         request.saturating_add(client.response_bytes.abs_diff(server.response_bytes))
     }
 
-    pub(crate) fn push(&mut self, flow: Flow, step: &mut Step<'_>) {
-        let side = match flow.observer {
-            Observer::Client => &mut self.client,
-            Observer::Server => &mut self.server,
+    /// Returns whether a record can belong to this connection, and not to another one with the same id.
+    ///
+    /// Addresses and ports prove nothing, as NAT changes both of either end.
+    pub(crate) fn matches(&self, flow: &Flow) -> bool {
+        let near = match (self.started, flow.started) {
+            (Some(ours), Some(theirs)) => {
+                let apart = ours.saturating_since(theirs).max(theirs.saturating_since(ours));
+                apart <= START_TOLERANCE
+            }
+            _ => true,
         };
-        if side.note(&flow) {
-            step.schedule(Due::Forget);
-        }
+        near && self.transport == flow.transport
+    }
+
+    /// Takes another record that [`matches`](Self::matches).
+    pub(crate) fn push(&mut self, flow: Flow, step: &mut Step<'_>) {
+        self.started = self.started.or(flow.started);
+        self.side_mut(flow.observer).note(&flow);
         match &self.decision {
             None => match self.held.take() {
-                None => {
-                    self.held = Some(Box::new(flow));
-                    step.schedule(Due::Decision);
-                }
                 Some(mut held) if held.observer == flow.observer => {
+                    step.report.merged += 1;
                     append(&mut held, flow);
                     self.held = Some(held);
-                    step.report.merged += 1;
                 }
                 Some(held) => self.pair(*held, flow, step),
+                None => unreachable!("an undecided connection holds a record"),
             },
-            Some(decision) if decision.owner == flow.observer => self.pass(flow, step),
-            Some(decision) => {
-                step.report.late += u64::from(!decision.paired);
-                self.absorb(&flow, step);
-            }
+            Some(decision) if decision.owner() == flow.observer => self.pass(flow, step),
+            Some(_) => self.absorb(&flow, step),
         }
     }
 
-    pub(crate) fn fire(&mut self, due: Due, step: &mut Step<'_>) {
-        match due {
-            Due::Decision if self.decision.is_none() => self.release(step),
-            Due::Reason => self.release_held(step),
-            Due::Owed => {
-                self.owed.scheduled = false;
-                self.release_owed(step);
-            }
-            Due::Decision | Due::Forget => {}
+    /// Ends the wait, and returns whether the entry is to be forgotten.
+    pub(crate) fn fire(&mut self, step: &mut Step<'_>) -> bool {
+        self.due = None;
+        if self.held.is_none() {
+            // The owner is over. If the other end was seen after all, its own end will come.
+            return !(self.client.seen && self.server.seen);
         }
+        self.release(step);
+        false
     }
 
-    /// Passes on everything that is held back, undecided records as they are.
+    /// Passes on the record that is held, decided or not.
     pub(crate) fn release(&mut self, step: &mut Step<'_>) {
-        if self.decision.is_none()
-            && let Some(held) = &self.held
-        {
-            self.decision = Some(Decision::new(held, false, held.server.clone()));
+        let Some(held) = self.held.take() else { return };
+        if self.decision.is_none() {
+            self.decision = Some(Decision::Alone(held.observer));
+            self.pass(*held, step);
+        } else {
+            self.send(*held, step);
         }
-        self.release_held(step);
-        self.release_owed(step);
     }
 
     fn pair(&mut self, held: Flow, arrived: Flow, step: &mut Step<'_>) {
@@ -149,142 +170,84 @@ impl Entry {
             Observer::Client => (held, arrived),
             Observer::Server => (arrived, held),
         };
+        self.due = None;
+        self.resent.add(Resent::of_sender(&server));
+        self.decision = Some(Decision::Paired { server: server.server });
         step.report.paired += 1;
-        self.decision = Some(Decision::new(&client, true, server.server.clone()));
-        // The server's first: the client's record then takes what the server adds.
-        self.owe(&server, step);
+        step.report.merged += 1;
         self.pass(client, step);
     }
 
-    /// Passes on a record of the owner.
+    /// Passes on a record of the owner. The last one waits for the other end's last, if there is one to come.
     fn pass(&mut self, mut flow: Flow, step: &mut Step<'_>) {
-        self.release_held(step);
-        let Self { decision, owed, client, server, .. } = self;
-        if let Some(decision) = decision
-            && decision.paired
-        {
-            flow.server = decision.server.clone();
+        // A record after the last is a mistake of the observer; it is counted all the same.
+        self.release(step);
+        if let Some(Decision::Paired { server }) = &self.decision {
+            flow.server = server.clone();
         }
-        step.report.merged += owed.n_records;
-        owed.take().add_to_receiver(&mut flow);
-        let other = match flow.observer {
-            Observer::Client => server,
-            Observer::Server => client,
-        };
-        if is_unknown(flow.end) && other.seen {
-            if other.end.is_some() {
-                flow.end = other.end;
-            } else if !self.reason_awaited {
-                self.reason_awaited = true;
-                self.held = Some(Box::new(flow));
-                step.schedule(Due::Reason);
-                return;
-            }
+        let other = self.other_side(flow.observer);
+        if flow.end.is_none() || other.end.is_some() {
+            self.send(flow, step);
+        } else if other.seen {
+            self.due = Some(step.due);
+            self.held = Some(Box::new(flow));
+        } else {
+            self.due = Some(step.due);
+            self.send(flow, step);
+        }
+    }
+
+    fn send(&mut self, mut flow: Flow, step: &mut Step<'_>) {
+        mem::take(&mut self.resent).add_to_receiver(&mut flow);
+        if is_unknown(flow.end) {
+            flow.end = self.other_side(flow.observer).end.or(flow.end);
         }
         step.out.push(flow);
     }
 
-    /// Merges a record of the end that does not own the connection.
+    /// Merges a record of the end that does not count.
     fn absorb(&mut self, flow: &Flow, step: &mut Step<'_>) {
-        self.owe(flow, step);
-        if let Some(held) = &mut self.held {
-            if flow.end.is_some() {
-                held.end = flow.end;
-                self.release_held(step);
-            }
+        self.resent.add(Resent::of_sender(flow));
+        step.report.merged += 1;
+        let owner_is_over = self.held.is_none() && self.other_side(flow.observer).end.is_some();
+        if owner_is_over || matches!(self.decision, Some(Decision::Alone(_))) {
+            step.report.late += 1;
         }
-        let owner_is_over = self.decision.as_ref().is_some_and(|it| match it.owner {
-            Observer::Client => self.client.end.is_some(),
-            Observer::Server => self.server.end.is_some(),
-        });
-        if owner_is_over && self.held.is_none() {
-            self.release_owed(step);
+        if flow.end.is_some() {
+            self.release(step);
         }
     }
 
-    fn owe(&mut self, flow: &Flow, step: &mut Step<'_>) {
-        let resent = Resent::of_sender(flow);
-        if resent.is_zero() {
-            step.report.merged += 1;
-            return;
-        }
-        let owed = &mut self.owed;
-        owed.resent.add(resent);
-        if owed.n_records == 0 {
-            owed.interval.start = flow.interval.start;
-        }
-        owed.interval.end = flow.interval.end;
-        owed.n_records += 1;
-        if !owed.scheduled {
-            owed.scheduled = true;
-            step.schedule(Due::Owed);
+    fn side_mut(&mut self, observer: Observer) -> &mut Side {
+        match observer {
+            Observer::Client => &mut self.client,
+            Observer::Server => &mut self.server,
         }
     }
 
-    fn release_held(&mut self, step: &mut Step<'_>) {
-        if let Some(mut held) = self.held.take() {
-            step.report.merged += self.owed.n_records;
-            self.owed.take().add_to_receiver(&mut held);
-            step.out.push(*held);
+    fn other_side(&self, observer: Observer) -> &Side {
+        match observer {
+            Observer::Client => &self.server,
+            Observer::Server => &self.client,
         }
-    }
-
-    /// Sends what is owed as a record of its own, because the owner has no record that could take it.
-    fn release_owed(&mut self, step: &mut Step<'_>) {
-        let Some(decision) = self.decision.as_ref().filter(|_| self.owed.n_records > 0) else { return };
-        let Decision { owner, paired: _, transport, client, server, started } = decision.clone();
-        // One of the merged records lives on as this one.
-        step.report.merged += self.owed.n_records - 1;
-        let mut flow = Flow {
-            id: Some(self.id),
-            observer: owner,
-            transport,
-            client,
-            server,
-            started,
-            interval: self.owed.interval,
-            begin: None,
-            end: None,
-            request: Traffic::default(),
-            response: Traffic::default(),
-            rtt: None,
-            connect: None,
-            local: Local::default(),
-        };
-        self.owed.take().add_to_receiver(&mut flow);
-        step.out.push(flow);
     }
 }
 
 impl Decision {
-    fn new(first: &Flow, paired: bool, server: Endpoint) -> Self {
-        Self {
-            owner: first.observer,
-            paired,
-            transport: first.transport,
-            client: first.client.clone(),
-            server,
-            started: first.started,
+    fn owner(&self) -> Observer {
+        match self {
+            Self::Paired { .. } => Observer::Client,
+            Self::Alone(observer) => *observer,
         }
     }
 }
 
-impl Owed {
-    fn take(&mut self) -> Resent {
-        self.n_records = 0;
-        std::mem::take(&mut self.resent)
-    }
-}
-
 impl Side {
-    /// Adds a record, and returns whether it is the one that ends the connection on this side.
-    fn note(&mut self, flow: &Flow) -> bool {
+    fn note(&mut self, flow: &Flow) {
         self.seen = true;
         self.complete |= flow.begin == Some(Begin::Opened);
+        self.end = self.end.or(flow.end);
         self.request_bytes = self.request_bytes.saturating_add(flow.request.bytes);
         self.response_bytes = self.response_bytes.saturating_add(flow.response.bytes);
-        let ended = self.end.is_none() && flow.end.is_some();
-        self.end = self.end.or(flow.end);
-        ended
     }
 }

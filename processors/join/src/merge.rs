@@ -55,10 +55,6 @@ impl Resent {
         self.bytes = self.bytes.saturating_add(other.bytes);
     }
 
-    pub(crate) fn is_zero(self) -> bool {
-        self == Self::default()
-    }
-
     /// Adds it to a record of the other end, where it is what travelled towards the observer.
     pub(crate) fn add_to_receiver(self, flow: &mut Flow) {
         let received = match flow.observer {

@@ -7,10 +7,12 @@ use crate::pairing::Report;
 pub(crate) struct Instruments {
     merged: Counter,
     late: Counter,
+    unrelated: Counter,
     paired: Counter,
     forgotten: Counter,
     mismatched_connections: Counter,
     mismatched_bytes: Counter,
+    missed_retransmits: Counter,
     remembered: Gauge,
 }
 
@@ -19,11 +21,20 @@ impl Instruments {
         let counter =
             |name, unit, description| -> Counter { telemetry.counter(name, unit, description, &[]) };
         Self {
-            merged: counter("ridley.join.merged.items", "{item}", "Records that became part of another record."),
+            merged: counter(
+                "ridley.join.merged.items",
+                "{item}",
+                "Records that became part of another record.",
+            ),
             late: counter(
                 "ridley.join.late.items",
                 "{item}",
-                "Records of the other end that came after the connection had been decided without it.",
+                "Records of the other end that came after the connection was decided without it, or was over.",
+            ),
+            unrelated: counter(
+                "ridley.join.unrelated.items",
+                "{item}",
+                "Records passed on as they came because they carry the id of another connection.",
             ),
             paired: counter(
                 "ridley.join.paired.connections",
@@ -45,6 +56,11 @@ impl Instruments {
                 "By",
                 "Bytes by which the two ends of a connection differ, both directions added.",
             ),
+            missed_retransmits: counter(
+                "ridley.join.missed.retransmits",
+                "{segment}",
+                "Retransmitted segments that the other end reported when no record could take them any more.",
+            ),
             remembered: telemetry.gauge(
                 "ridley.join.connections",
                 "{connection}",
@@ -55,13 +71,24 @@ impl Instruments {
     }
 
     pub(crate) fn add(&self, report: Report, n_remembered: usize) {
-        let Report { merged, late, paired, forgotten, mismatched_connections, mismatched_bytes } = report;
+        let Report {
+            merged,
+            late,
+            unrelated,
+            paired,
+            forgotten,
+            mismatched_connections,
+            mismatched_bytes,
+            missed_retransmits,
+        } = report;
         self.merged.add(merged);
         self.late.add(late);
+        self.unrelated.add(unrelated);
         self.paired.add(paired);
         self.forgotten.add(forgotten);
         self.mismatched_connections.add(mismatched_connections);
         self.mismatched_bytes.add(mismatched_bytes);
+        self.missed_retransmits.add(missed_retransmits);
         self.remembered.set(i64::try_from(n_remembered).unwrap_or(i64::MAX));
     }
 }

@@ -1,25 +1,30 @@
-use std::{collections::VecDeque, num::NonZeroUsize, time::Duration, time::Instant};
+use std::{
+    collections::VecDeque,
+    mem,
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
 
-use model::{ConnectionId, ConnectionMap, Flow, Observer};
+use model::{ConnectionId, ConnectionMap, Flow, Flows, Observer};
 
-use crate::entry::Entry;
+use crate::{
+    entry::{Entry, Step},
+    merge::Resent,
+};
 
-/// Timers that one entry can have outstanding at a time: its decision, its close reason, what it owes, two ends.
-const TIMERS_PER_ENTRY: usize = 5;
-
-/// Decides of each connection which end's records count, and folds the other end's records into them.
+/// Decides of each connection which end's records count, and merges the other end's records into them.
 ///
 /// Every record goes in by [`push`](Self::push) and comes out, now or later, exactly once: as itself, or merged into
-/// another. The first end to be seen waits for the other; once decided, the decision stays until both are over.
+/// another. The first end to be seen waits for the other; the decision then stays until the connection is over.
 #[derive(Debug)]
 pub struct Pairing {
     wait: Duration,
     // Both observers' records meet in one entry, filed under the client.
     entries: ConnectionMap<Entry>,
-    // All timers run for the same time, so that the order of insertion is the order of time.
-    timers: VecDeque<Timer>,
+    // Every wait is equally long, so the order of insertion is the order of time. A timer whose time is no longer what
+    // its entry is due at is a leftover.
+    timers: VecDeque<(Instant, ConnectionId)>,
     max_timers: usize,
-    next_number: u64,
     report: Report,
 }
 
@@ -28,8 +33,10 @@ pub struct Pairing {
 pub struct Report {
     /// Records that became part of another record.
     pub merged: u64,
-    /// Records of the other end that came after the decision had been made without it.
+    /// Records of the other end that came after the decision was made without it, or after the end.
     pub late: u64,
+    /// Records that carry the id of a connection they cannot belong to.
+    pub unrelated: u64,
     /// Connections of which both ends were observed in time.
     pub paired: u64,
     /// Connections forgotten before their end because too many were remembered.
@@ -38,46 +45,8 @@ pub struct Report {
     pub mismatched_connections: u64,
     /// Bytes by which they differ.
     pub mismatched_bytes: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Timer {
-    at: Instant,
-    id: ConnectionId,
-    // Which life of the id it belongs to: an id can come back after its connection was forgotten.
-    number: u64,
-    due: Due,
-}
-
-/// What an entry waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Due {
-    /// The other end's first record.
-    Decision,
-    /// The other end's reason for the close.
-    Reason,
-    /// A record of the owner that can take what the other end added.
-    Owed,
-    /// Late records of an end that was never seen.
-    Forget,
-}
-
-/// What an entry needs of the pairing while it handles a record.
-#[derive(Debug)]
-pub(crate) struct Step<'a> {
-    pub(crate) report: &'a mut Report,
-    pub(crate) out: &'a mut Vec<Flow>,
-    timers: &'a mut VecDeque<Timer>,
-    at: Instant,
-    id: ConnectionId,
-    number: u64,
-}
-
-impl Step<'_> {
-    /// Has the entry called back when the wait is over.
-    pub(crate) fn schedule(&mut self, due: Due) {
-        self.timers.push_back(Timer { at: self.at, id: self.id, number: self.number, due });
-    }
+    /// Retransmitted segments that the other end reported when no record could take them any more.
+    pub missed_retransmits: u64,
 }
 
 impl Pairing {
@@ -87,10 +56,20 @@ impl Pairing {
             wait,
             entries: ConnectionMap::new(max_connections.get()),
             timers: VecDeque::new(),
-            // Twice what the entries can have outstanding, so that sweeping out the stale ones is rare.
-            max_timers: max_connections.get().saturating_mul(2 * TIMERS_PER_ENTRY),
-            next_number: 0,
+            // Twice what the entries can be due at, so that sweeping out the leftovers is rare.
+            max_timers: max_connections.get().saturating_mul(2),
             report: Report::default(),
+        }
+    }
+
+    /// Takes a batch; what can be passed on goes to `out`. `now` never goes back.
+    ///
+    /// The servers' records come before the clients', so that a client's record can take what its server adds.
+    pub fn push_batch(&mut self, flows: Flows, now: Instant, out: &mut Vec<Flow>) {
+        let (servers, clients): (Vec<_>, Vec<_>) =
+            flows.records.into_iter().partition(|it| it.observer == Observer::Server);
+        for flow in servers.into_iter().chain(clients) {
+            self.push(flow, now, out);
         }
     }
 
@@ -100,48 +79,52 @@ impl Pairing {
             out.push(flow);
             return;
         };
-        let at = now + self.wait;
-        if self.entries.get_mut(id, Observer::Client).is_none() {
-            let entry = Entry::new(id, self.next_number);
-            self.next_number += 1;
-            if let Some(mut forgotten) = self.entries.insert(id, Observer::Client, entry) {
-                self.report.forgotten += 1;
-                let (id, number) = (forgotten.id(), forgotten.number());
-                let (report, timers) = (&mut self.report, &mut self.timers);
-                forgotten.release(&mut Step { report, out, timers, at, id, number });
+        let due = now + self.wait;
+        let mut step = Step { report: &mut self.report, out, due };
+        let due_before;
+        match self.entries.get_mut(id, Observer::Client) {
+            None => {
+                due_before = None;
+                let forgotten = self.entries.insert(id, Observer::Client, Entry::new(flow, due));
+                if let Some(mut forgotten) = forgotten {
+                    forgotten.release(&mut step);
+                    step.report.forgotten += 1;
+                    step.report.miss(forgotten.resent());
+                }
+            }
+            Some(entry) if entry.matches(&flow) => {
+                due_before = entry.due();
+                entry.push(flow, &mut step);
+            }
+            Some(_) => {
+                step.report.unrelated += 1;
+                step.out.push(flow);
+                return;
             }
         }
-        let entry = self.entries.get_mut(id, Observer::Client).expect("it was found or inserted above");
-        let (report, timers, number) = (&mut self.report, &mut self.timers, entry.number());
-        entry.push(flow, &mut Step { report, out, timers, at, id, number });
-        if entry.is_over() {
-            self.report.count_difference(entry);
-            self.entries.remove(id, Observer::Client);
-        }
-        if self.timers.len() > self.max_timers {
-            let entries = &mut self.entries;
-            self.timers.retain(|timer| {
-                entries.get_mut(timer.id, Observer::Client).is_some_and(|it| it.number() == timer.number)
-            });
-        }
+        self.settle(id, due_before);
     }
 
     /// Decides what has waited long enough.
     pub fn expire(&mut self, now: Instant, out: &mut Vec<Flow>) {
-        while let Some(timer) = self.timers.pop_front_if(|it| it.at <= now) {
-            self.fire(timer, out);
+        while let Some((at, id)) = self.timers.pop_front_if(|(at, _)| *at <= now) {
+            self.fire(at, id, now + self.wait, out);
         }
     }
 
     /// Returns when [`expire`](Self::expire) has something to do.
     pub fn next_due(&self) -> Option<Instant> {
-        self.timers.front().map(|it| it.at)
+        self.timers.front().map(|(at, _)| *at)
     }
 
-    /// Passes on everything that is held. Whatever holds something back has a timer.
+    /// Passes on everything that is held, and forgets everything.
     pub fn finish(&mut self, out: &mut Vec<Flow>) {
-        while let Some(timer) = self.timers.pop_front() {
-            self.fire(timer, out);
+        // Whatever holds a record back has a timer.
+        while let Some((at, id)) = self.timers.pop_front() {
+            self.fire(at, id, at, out);
+        }
+        for entry in self.entries.drain() {
+            self.report.miss(entry.resent());
         }
     }
 
@@ -157,26 +140,59 @@ impl Pairing {
 
     /// Returns what happened since the last call.
     pub fn take_report(&mut self) -> Report {
-        std::mem::take(&mut self.report)
+        mem::take(&mut self.report)
     }
 
-    fn fire(&mut self, timer: Timer, out: &mut Vec<Flow>) {
-        let Timer { at, id, number, due } = timer;
-        let entry = self.entries.get_mut(id, Observer::Client).filter(|it| it.number() == number);
-        let Some(entry) = entry else { return };
-        let (report, timers) = (&mut self.report, &mut self.timers);
-        entry.fire(due, &mut Step { report, out, timers, at, id, number });
-        if due == Due::Forget && !entry.both_seen() {
-            self.entries.remove(id, Observer::Client);
+    fn fire(&mut self, at: Instant, id: ConnectionId, due: Instant, out: &mut Vec<Flow>) {
+        let Some(entry) = self.entries.get_mut(id, Observer::Client).filter(|it| it.due() == Some(at)) else {
+            return;
+        };
+        if entry.fire(&mut Step { report: &mut self.report, out, due }) {
+            self.forget(id);
+        } else {
+            self.settle(id, None);
+        }
+    }
+
+    /// Forgets the entry if nothing more can come, else sees to it that it is woken if it wants to be.
+    fn settle(&mut self, id: ConnectionId, due_before: Option<Instant>) {
+        let Some(entry) = self.entries.get_mut(id, Observer::Client) else { return };
+        if entry.is_over() {
+            self.report.compare(entry);
+            self.forget(id);
+        } else if let Some(due) = entry.due()
+            && Some(due) != due_before
+        {
+            self.timers.push_back((due, id));
+            self.sweep();
+        }
+    }
+
+    fn forget(&mut self, id: ConnectionId) {
+        if let Some(entry) = self.entries.remove(id, Observer::Client) {
+            self.report.miss(entry.resent());
+        }
+    }
+
+    fn sweep(&mut self) {
+        if self.timers.len() > self.max_timers {
+            let entries = &mut self.entries;
+            self.timers.retain(|(at, id)| {
+                entries.get_mut(*id, Observer::Client).is_some_and(|it| it.due() == Some(*at))
+            });
         }
     }
 }
 
 impl Report {
-    fn count_difference(&mut self, entry: &Entry) {
+    fn compare(&mut self, entry: &Entry) {
         let bytes = entry.difference();
         self.mismatched_bytes = self.mismatched_bytes.saturating_add(bytes);
         self.mismatched_connections += u64::from(bytes > 0);
+    }
+
+    fn miss(&mut self, resent: Resent) {
+        self.missed_retransmits = self.missed_retransmits.saturating_add(resent.segments);
     }
 }
 

@@ -1,1 +1,435 @@
+use component_test::{FlowBuilder, flow};
+use model::{Begin, CloseReason, End, Entity, Traffic, kind};
+use proptest::prelude::*;
 
+use super::*;
+
+const WAIT: Duration = Duration::from_secs(1);
+
+#[test]
+fn the_clients_records_count_when_both_ends_are_seen() {
+    check(
+        &[(0, server().opened(100).response(70)), (0, client().opened(100).response(69).request(5))],
+        &[(0, client().opened(100).response(69).request(5))],
+    );
+}
+
+/// Whose record comes first says nothing about whose counts.
+#[test]
+fn the_order_of_arrival_does_not_matter() {
+    check(
+        &[(0, client().opened(100).request(5)), (900, server().opened(100).request(5))],
+        &[(900, client().opened(100).request(5))],
+    );
+}
+
+#[test]
+fn a_connection_with_one_end_elsewhere_waits_once() {
+    check(
+        &[
+            (0, client().opened(100).request(1)),
+            (500, client().request(2)),
+            (1_500, client().request(4)),
+            (1_600, client().request(8).closed(CloseReason::Normal)),
+        ],
+        &[
+            (1_000, client().opened(100).request(3)),
+            (1_500, client().request(4)),
+            (1_600, client().request(8).closed(CloseReason::Normal)),
+        ],
+    );
+}
+
+/// The server sees the backend that the client's connection was translated to, and knows whom it belongs to. The
+/// server may see a translated client: the client's own record knows better.
+#[test]
+fn each_end_is_described_by_its_own_record() {
+    let nginx = Entity::new("nginx.service", kind::UNIT);
+    let curl = Entity::new("curl", kind::PROCESS);
+    let external = |name: &str| Entity::new(name, kind::EXTERNAL);
+    let seen_by_client = client()
+        .opened(100)
+        .client("10.0.0.1:40000")
+        .client_entity(curl.clone())
+        .server("10.96.0.10:80")
+        .server_entity(external("10.96.0.10"));
+    let seen_by_server = server()
+        .opened(100)
+        .client("192.0.2.1:1024")
+        .client_entity(external("192.0.2.1"))
+        .server("10.0.0.2:8080")
+        .server_entity(nginx.clone());
+    let joined =
+        client().client("10.0.0.1:40000").client_entity(curl).server("10.0.0.2:8080").server_entity(nginx);
+    check(
+        &[(0, seen_by_client.clone()), (0, seen_by_server), (10, seen_by_client.request(3))],
+        &[(0, joined.clone().opened(100)), (10, joined.opened(100).request(3))],
+    );
+}
+
+/// Only the sender knows what it sent again.
+#[test]
+fn retransmissions_come_from_the_end_that_sent() {
+    let resent = |segments| Traffic { retransmitted_segments: segments, ..Traffic::default() };
+    check(
+        &[
+            (0, server().opened(100).response_traffic(resent(2))),
+            (0, client().opened(100).request_traffic(resent(1))),
+            (10, server().response_traffic(resent(4))),
+            (20, client()),
+        ],
+        &[
+            (0, client().opened(100).request_traffic(resent(1)).response_traffic(resent(2))),
+            (20, client().response_traffic(resent(4))),
+        ],
+    );
+}
+
+/// The last record waits for the other end's last, which may know of retransmissions and of the reason.
+#[test]
+fn the_last_record_takes_what_the_other_end_still_adds() {
+    let resent = Traffic { retransmitted_segments: 7, ..Traffic::default() };
+    check(
+        &[
+            (0, server().opened(100)),
+            (0, client().opened(100)),
+            (10, client().response(9).closed(CloseReason::Unknown)),
+            (200, server().response(9).response_traffic(resent).closed(CloseReason::ServerReset)),
+        ],
+        &[
+            (0, client().opened(100)),
+            (200, client().response_traffic(Traffic { bytes: 9, ..resent }).closed(CloseReason::ServerReset)),
+        ],
+    );
+}
+
+/// A server may keep its side open for hours after the client is gone.
+#[test]
+fn the_last_record_does_not_wait_for_ever() {
+    check(
+        &[
+            (0, server().opened(100)),
+            (0, client().opened(100)),
+            (10, client().request(9).closed(CloseReason::Normal)),
+            (60_000, server().request(9)),
+            (99_000, server().closed(CloseReason::Normal)),
+        ],
+        &[(0, client().opened(100)), (1_010, client().request(9).closed(CloseReason::Normal))],
+    );
+}
+
+#[test]
+fn a_connection_in_one_record_of_each_end_is_one_record() {
+    let whole = |it: FlowBuilder| it.opened(100).request(5).response(6).closed(CloseReason::Normal);
+    check(&[(0, whole(client())), (0, whole(server()))], &[(0, whole(client()))]);
+    check(&[(0, whole(server())), (0, whole(client()))], &[(0, whole(client()))]);
+}
+
+/// Moving the connection to another owner would count it twice or change its name on the way.
+#[test]
+fn a_late_end_changes_nothing() {
+    check(
+        &[
+            (0, server().opened(100).request(1)),
+            (1_200, client().opened(100).request(1)),
+            (1_300, server().request(2).closed(CloseReason::Normal)),
+            (1_300, client().request(2).closed(CloseReason::Normal)),
+        ],
+        &[(1_000, server().opened(100).request(1)), (1_300, server().request(2).closed(CloseReason::Normal))],
+    );
+}
+
+/// Records of a connection that is over for the only end seen come late, not anew.
+#[test]
+fn an_end_that_comes_after_the_end_is_not_another_connection() {
+    check(
+        &[
+            (0, client().opened(100).closed(CloseReason::Normal)),
+            (1_900, server().opened(100)),
+            (9_000, server().closed(CloseReason::Normal)),
+        ],
+        &[(1_000, client().opened(100).closed(CloseReason::Normal))],
+    );
+}
+
+/// Attempts that failed have no id, nothing to pair and nothing to wait for.
+#[test]
+fn failed_attempts_pass_at_once() {
+    let refused = || client().failed(model::FailureReason::Refused);
+    check(&[(0, refused()), (0, refused())], &[(0, refused()), (0, refused())]);
+}
+
+/// Loopback, IPv4-mapped or not: the id alone decides, never the addresses.
+#[test]
+fn addresses_do_not_matter() {
+    for (seen_by_client, seen_by_server) in
+        [("127.0.0.1:80", "127.0.0.1:80"), ("[::1]:80", "[::1]:80"), ("10.96.0.10:80", "[fd00::2]:8080")]
+    {
+        check(
+            &[
+                (0, client().opened(100).server(seen_by_client)),
+                (0, server().opened(100).server(seen_by_server)),
+            ],
+            &[(0, client().opened(100).server(seen_by_server))],
+        );
+    }
+}
+
+/// Two connections may share an id by chance, or by replaying an old recording beside live data.
+#[test]
+fn connections_that_opened_at_another_time_are_not_paired() {
+    check(
+        &[(0, client().opened(1_000)), (0, server().opened(1_301))],
+        &[(0, server().opened(1_301)), (1_000, client().opened(1_000))],
+    );
+    check(&[(0, client().opened(1_000)), (0, server().opened(1_300))], &[(0, client().opened(1_000))]);
+    check(&[(0, client().found()), (0, server().found())], &[(0, client().found())]);
+}
+
+/// An observer's own mistake must not lose bytes.
+#[test]
+fn records_after_the_last_one_are_passed_on() {
+    check(
+        &[
+            (0, server().opened(100)),
+            (0, client().opened(100)),
+            (10, client().request(1).closed(CloseReason::Normal)),
+            (20, client().request(2)),
+        ],
+        &[
+            (0, client().opened(100)),
+            (20, client().request(1).closed(CloseReason::Normal)),
+            (20, client().request(2)),
+        ],
+    );
+}
+
+#[test]
+fn the_other_ends_bytes_are_compared() {
+    let report = report_of(&[
+        (0, client().opened(100).request(10).closed(CloseReason::Normal)),
+        (0, server().opened(100).request(7).response(2).closed(CloseReason::Normal)),
+    ]);
+    assert_eq!((report.mismatched_connections, report.mismatched_bytes), (1, 5));
+}
+
+/// The bytes of a connection that was found open begin at different moments at its two ends.
+#[test]
+fn bytes_of_a_connection_found_open_are_not_compared() {
+    let report = report_of(&[
+        (0, client().found().request(10).closed(CloseReason::Normal)),
+        (0, server().found().request(7).closed(CloseReason::Normal)),
+    ]);
+    assert_eq!((report.paired, report.mismatched_connections), (1, 0));
+}
+
+/// The oldest makes room, with what it held; what comes of it afterwards is decided anew.
+#[test]
+fn a_full_memory_forgets_the_oldest() {
+    let mut pairing = Pairing::new(WAIT, NonZeroUsize::new(2).unwrap());
+    let (now, mut out) = (Instant::now(), Vec::new());
+    for n in 1..=3 {
+        pairing.push(client().id(n).opened(100).request(1).build(), now, &mut out);
+    }
+    assert_eq!(out, [client().id(1).opened(100).request(1).build()]);
+    assert_eq!((pairing.len(), pairing.take_report().forgotten), (2, 1));
+}
+
+/// Both ends of one sample travel in one batch, in any order: the client's record takes what the server's adds.
+#[test]
+fn a_batch_is_taken_servers_first() {
+    let resent = |segments| Traffic { retransmitted_segments: segments, ..Traffic::default() };
+    let mut pairing = Pairing::new(WAIT, NonZeroUsize::new(2).unwrap());
+    let (now, mut out) = (Instant::now(), Vec::new());
+    for segments in [0, 3] {
+        let records = vec![client().build(), server().response_traffic(resent(segments)).build()];
+        pairing.push_batch(Flows { records }, now, &mut out);
+    }
+    assert_eq!(out, [client().build(), client().response_traffic(resent(3)).build()]);
+}
+
+proptest! {
+    /// Once both ends were seen before either was over, every byte, beginning and end of the connection counts once,
+    /// whenever the records come.
+    #[test]
+    fn a_connection_counts_once(
+        mut a in history(Observer::Client),
+        mut b in history(Observer::Server),
+        order in prop::collection::vec((any::<bool>(), 0..1_500_u64), 0..16),
+        gap in 0..2_500_u64,
+    ) {
+        let (n_client, n_server) = (a.len(), b.len());
+        let (client, server) = (Totals::of(&a), Totals::of(&b));
+        let mut script = Vec::new();
+        // Both are seen first; `gap` may be longer than the wait.
+        let mut now = 0;
+        let (first_a, first_b) = (a.remove(0), b.remove(0));
+        let client_leads = order.first().is_none_or(|it| it.0);
+        let firsts = if client_leads { [first_a, first_b] } else { [first_b, first_a] };
+        for (flow, pause) in firsts.into_iter().zip([gap, 0]) {
+            script.push((now, flow));
+            now += pause;
+        }
+        let (mut a, mut b) = (a.into_iter(), b.into_iter());
+        for (is_client, pause) in order {
+            now += pause;
+            let next = if is_client { a.next() } else { b.next() };
+            script.extend(next.map(|it| (now, it)));
+        }
+        script.extend(a.chain(b).map(|it| (now, it)));
+
+        let (out, report) = run(&script);
+        let out: Vec<_> = out.into_iter().map(|(_, flow)| flow).collect();
+        let owner = out[0].observer;
+        prop_assert!(out.iter().all(|it| it.observer == owner));
+        prop_assert_eq!(report.paired == 1, gap < 1_000);
+        prop_assert!(report.paired == 0 || owner == Observer::Client);
+        let (own, other) = match owner {
+            Observer::Client => (client, server),
+            Observer::Server => (server, client),
+        };
+        let counted = Totals::of(&out);
+        prop_assert_eq!(counted.request, own.request);
+        prop_assert_eq!(counted.response, own.response);
+        prop_assert_eq!((counted.n_begun, counted.n_ended), (1, own.n_ended));
+        prop_assert_eq!(counted.resent + report.missed_retransmits, own.resent + other.resent);
+        let n_in = (n_client + n_server) as u64;
+        prop_assert_eq!(out.len() as u64 + report.merged, n_in);
+    }
+
+    /// Whatever comes, in whatever order: nothing grows beyond its bound, each record comes out or is counted as
+    /// merged, and nothing is left at the end.
+    #[test]
+    fn nothing_grows_and_nothing_stays(
+        records in prop::collection::vec((anything(), 0..700_u64), 0..200),
+        max_connections in 1..6_usize,
+    ) {
+        let mut pairing = Pairing::new(WAIT, NonZeroUsize::new(max_connections).unwrap());
+        let (mut now, mut out) = (Instant::now(), Vec::new());
+        let n_records = records.len() as u64;
+        let mut merged = 0;
+        for (flow, pause) in records {
+            now += Duration::from_millis(pause);
+            pairing.expire(now, &mut out);
+            pairing.push(flow, now, &mut out);
+            merged += pairing.take_report().merged;
+            prop_assert!(pairing.len() <= max_connections);
+            prop_assert!(pairing.timers.len() <= 2 * max_connections);
+        }
+        pairing.finish(&mut out);
+        merged += pairing.take_report().merged;
+        prop_assert_eq!(out.len() as u64 + merged, n_records);
+        prop_assert!(pairing.is_empty());
+        prop_assert_eq!(pairing.next_due(), None);
+    }
+}
+
+fn client() -> FlowBuilder {
+    flow().observer(Observer::Client)
+}
+
+fn server() -> FlowBuilder {
+    flow().observer(Observer::Server)
+}
+
+/// One observer's records of a connection, from the first on, and perhaps to the last.
+fn history(observer: Observer) -> impl Strategy<Value = Vec<Flow>> {
+    let deltas = prop::collection::vec((0..1_000_u64, 0..1_000_u64, 0..3_u64), 1..6);
+    (deltas, any::<bool>()).prop_map(move |(deltas, ends)| {
+        let n_records = deltas.len();
+        let record = |(idx, (request, response, resent))| {
+            let sent = Traffic { retransmitted_segments: resent, ..Traffic::default() };
+            let mut flow = flow().observer(observer).started(100).build();
+            let own = match observer {
+                Observer::Client => &mut flow.request,
+                Observer::Server => &mut flow.response,
+            };
+            *own = sent;
+            flow.request.bytes = request;
+            flow.response.bytes = response;
+            flow.begin = (idx == 0).then_some(Begin::Opened);
+            // The first record never ends it: the other end must be seen before.
+            let last = idx > 0 && idx + 1 == n_records;
+            flow.end = (ends && last).then_some(End::Closed(CloseReason::Normal));
+            flow
+        };
+        deltas.into_iter().enumerate().map(record).collect()
+    })
+}
+
+fn anything() -> impl Strategy<Value = Flow> {
+    (1..8_u32, any::<bool>(), any::<bool>(), any::<bool>(), 0..3_u64).prop_map(
+        |(id, is_client, begins, ends, hours)| {
+            let observer = if is_client { Observer::Client } else { Observer::Server };
+            let mut flow = flow().id(id).observer(observer).started(hours * 3_600).build();
+            flow.begin = begins.then_some(Begin::Opened);
+            flow.end = ends.then_some(End::Closed(CloseReason::Normal));
+            flow
+        },
+    )
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Totals {
+    request: u64,
+    response: u64,
+    resent: u64,
+    n_begun: usize,
+    n_ended: usize,
+}
+
+impl Totals {
+    fn of(records: &[Flow]) -> Self {
+        let resent = |it: &Flow| it.request.retransmitted_segments + it.response.retransmitted_segments;
+        Self {
+            request: records.iter().map(|it| it.request.bytes).sum(),
+            response: records.iter().map(|it| it.response.bytes).sum(),
+            resent: records.iter().map(resent).sum(),
+            n_begun: records.iter().filter(|it| it.begin.is_some()).count(),
+            n_ended: records.iter().filter(|it| it.end.is_some()).count(),
+        }
+    }
+}
+
+/// Runs records that come at milliseconds from the start, and says when what came out.
+fn run(script: &[(u64, Flow)]) -> (Vec<(u64, Flow)>, Report) {
+    let mut pairing = Pairing::new(WAIT, NonZeroUsize::new(100).unwrap());
+    let start = Instant::now();
+    let mut sent = Vec::new();
+    let mut out = Vec::new();
+    let mut take = |at: Instant, out: &mut Vec<Flow>| {
+        let millis = u64::try_from((at - start).as_millis()).unwrap();
+        sent.extend(out.drain(..).map(|it| (millis, it)));
+    };
+    for (at, flow) in script {
+        let now = start + Duration::from_millis(*at);
+        while let Some(due) = pairing.next_due().filter(|it| *it <= now) {
+            pairing.expire(due, &mut out);
+            take(due, &mut out);
+        }
+        pairing.push(flow.clone(), now, &mut out);
+        take(now, &mut out);
+    }
+    while let Some(due) = pairing.next_due() {
+        pairing.expire(due, &mut out);
+        take(due, &mut out);
+    }
+    pairing.finish(&mut out);
+    assert_eq!(out, [], "what is held has a time");
+    (sent, pairing.take_report())
+}
+
+#[track_caller]
+fn check(script: &[(u64, FlowBuilder)], expected: &[(u64, FlowBuilder)]) {
+    let built = |it: &[(u64, FlowBuilder)]| -> Vec<(u64, Flow)> {
+        it.iter().map(|(at, flow)| (*at, flow.clone().build())).collect()
+    };
+    let (found, report) = run(&built(script));
+    assert_eq!(found, built(expected));
+    assert_eq!(found.len() as u64 + report.merged, script.len() as u64, "records in, and out or merged");
+}
+
+fn report_of(script: &[(u64, FlowBuilder)]) -> Report {
+    let script: Vec<_> = script.iter().map(|(at, flow)| (*at, flow.clone().build())).collect();
+    run(&script).1
+}

@@ -26,12 +26,7 @@ impl JoinProcessor {
                 // What already waits in the channel may hold the other end's record: it comes before the timer.
                 biased;
                 batch = input.recv() => match batch {
-                    Some(Batch::Flows(flows)) => {
-                        let now = now();
-                        for flow in flows.records {
-                            self.pairing.push(flow, now, &mut records);
-                        }
-                    }
+                    Some(Batch::Flows(flows)) => self.pairing.push_batch(flows, now(), &mut records),
                     Some(other) => output.send(other).await?,
                     None => break,
                 },
