@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use component::{
-    BoxError, Closed, Context, Created, ErrorChain, Factory, Id, Input, Kind, Output, Registry,
+    BoxError, Closed, Context, Created, ErrorChain, Factory, Id, Input, Kind, Notices, Output, Registry,
     ShutdownTrigger, channel,
 };
 use model::Batch;
@@ -26,6 +26,7 @@ pub struct Harness {
     kind: Kind,
     id: Id,
     registry: Arc<Registry>,
+    notices: Notices,
     trigger: ShutdownTrigger,
     /// The test's end of the component's input, which ends when this is dropped.
     input: Option<Output>,
@@ -95,11 +96,13 @@ impl Harness {
         let registry = Arc::new(Registry::default());
         let telemetry = registry.telemetry(factory.kind(), &id);
         let (trigger, shutdown) = ShutdownTrigger::new();
+        let notices = Notices::default();
         let context = Context {
             id: id.clone(),
             telemetry: telemetry.clone(),
             registry: Arc::clone(&registry),
             shutdown: shutdown.clone(),
+            notices: notices.clone(),
         };
         let created = settings.create(context).await?;
 
@@ -116,7 +119,7 @@ impl Harness {
             Created::Processor(it) => (Some(input), Some(output), spawn(it.run(own_input, own_output))),
             Created::Exporter(it) => (Some(input), None, spawn(it.run(own_input))),
         };
-        Ok(Self { kind: factory.kind(), id, registry, trigger, input, output, task })
+        Ok(Self { kind: factory.kind(), id, registry, notices, trigger, input, output, task })
     }
 
     /// Sends a batch into the component, waiting while its queue is full.
@@ -187,6 +190,11 @@ impl Harness {
         &self.registry
     }
 
+    /// Returns what the component told the user when it was created, such as the address it is bound to.
+    pub fn notices(&self) -> Vec<String> {
+        self.notices.all()
+    }
+
     /// Ends the input, collects what still comes out, and waits for the end.
     ///
     /// A receiver has no input: it ends by itself, or after [`Harness::request_shutdown`].
@@ -195,7 +203,7 @@ impl Harness {
     ///
     /// If the component panics, or does not end within a minute.
     pub async fn finish(self) -> Outcome {
-        let Self { kind, id, registry, trigger, input, output, task } = self;
+        let Self { kind, id, registry, notices: _, trigger, input, output, task } = self;
         drop(input);
         let mut batches = Vec::new();
         if let Some(mut output) = output {

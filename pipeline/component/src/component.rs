@@ -1,6 +1,6 @@
 use std::{pin::Pin, sync::Arc};
 
-use crate::{BoxError, Id, Input, Output, Registry, Shutdown, Telemetry};
+use crate::{BoxError, Id, Input, Notices, Output, Registry, Shutdown, Telemetry};
 
 /// A future that is made where its type cannot be named.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -16,6 +16,8 @@ pub struct Context {
     pub registry: Arc<Registry>,
     /// Tells that the pipeline drains, and until when.
     pub shutdown: Shutdown,
+    /// Tells the user where to look.
+    pub notices: Notices,
 }
 
 /// A component that is ready to run: it holds every resource that could have been refused.

@@ -13,6 +13,7 @@ mod component;
 mod error;
 mod factory;
 mod id;
+mod notices;
 mod shutdown;
 mod telemetry;
 
@@ -22,6 +23,7 @@ pub use self::{
     error::{BoxError, ErrorChain},
     factory::{Config, Factory, InvalidSetting, Kind, Settings, Stability},
     id::{Id, InvalidId},
+    notices::Notices,
     shutdown::{Shutdown, ShutdownTrigger},
     telemetry::{Counter, Gauge, Registry, Telemetry},
 };

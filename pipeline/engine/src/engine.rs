@@ -9,8 +9,8 @@ use std::{
 };
 
 use component::{
-    BoxError, BoxFuture, Closed, Context, Created, ErrorChain, Input, Kind, Output, Producers, Registry,
-    Shutdown, ShutdownTrigger, Telemetry, channel,
+    BoxError, BoxFuture, Closed, Context, Created, ErrorChain, Input, Kind, Notices, Output, Producers,
+    Registry, Shutdown, ShutdownTrigger, Telemetry, channel,
 };
 use config::{Checked, Reference};
 use model::Signal;
@@ -32,6 +32,7 @@ const ABORT_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Engine {
     parts: Vec<Part>,
+    notices: Notices,
     trigger: ShutdownTrigger,
     shutdown: Shutdown,
     shutdown_timeout: Duration,
@@ -77,6 +78,7 @@ impl Engine {
     /// Fails with the first component that cannot be created; those before it are dropped.
     pub async fn create(config: &Checked, registry: &Arc<Registry>) -> Result<Self, CreateError> {
         let Checked { components, pipelines, service, warnings: _ } = config;
+        let notices = Notices::default();
         let (trigger, shutdown) = ShutdownTrigger::new();
         let (mut senders, mut pending) = (Vec::new(), Vec::new());
         let graph = Graph::of(pipelines);
@@ -103,6 +105,7 @@ impl Engine {
                 telemetry: telemetry.clone(),
                 registry: Arc::clone(registry),
                 shutdown: shutdown.clone(),
+                notices: notices.clone(),
             };
             let created = match component.settings.create(context).await {
                 Ok(created) => created,
@@ -114,7 +117,12 @@ impl Engine {
             let output = Output::new(consumers, &telemetry);
             parts.push(Part { instance, created, telemetry, input, output });
         }
-        Ok(Self { parts, trigger, shutdown, shutdown_timeout: service.shutdown_timeout })
+        Ok(Self { parts, notices, trigger, shutdown, shutdown_timeout: service.shutdown_timeout })
+    }
+
+    /// Returns what the components tell the user, exporters' first.
+    pub fn notices(&self) -> Vec<String> {
+        self.notices.all()
     }
 
     /// Runs every component until all have ended.
@@ -122,7 +130,7 @@ impl Engine {
     /// The drain begins when `stop` resolves, when a component fails, or when the last receiver has ended by itself.
     /// It lasts at most the configured time; components that have not ended then are dropped, with what they hold.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Report {
-        let Self { parts, trigger, shutdown, shutdown_timeout } = self;
+        let Self { parts, notices: _, trigger, shutdown, shutdown_timeout } = self;
         info!(n_components = parts.len(), "pipelines are running");
         let mut run = Run::start(parts, &shutdown);
         let mut stop = pin!(stop);
