@@ -16,7 +16,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let workspace = Workspace::load()?;
     let program = installed(&workspace)?;
     let mut deny = Command::new(program);
-    deny.args(["--locked", "--offline", "check", "--hide-inclusion-graph"]).args(CHECKS);
+    deny.args(["--locked", "check", "--hide-inclusion-graph"]).args(CHECKS);
     command::run(deny.current_dir(&workspace.root))
 }
 

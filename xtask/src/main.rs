@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stderr, reason = "this is a tool for people at a terminal")]
 
+mod bench;
 mod check;
 mod command;
 mod deny;
@@ -15,7 +16,12 @@ mod structure;
 mod test;
 mod workspace;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
+
+/// The process in which the bench's server runs.
+const LOAD_SERVER: &str = "bench-load-server";
 
 /// Builds, checks, tests and measures Ridley.
 #[derive(Parser)]
@@ -37,14 +43,31 @@ enum Task {
     Deny,
     /// Writes the generated parts of the components' READMEs.
     Docs(docs::Options),
+    /// Measures what the agent costs, and writes docs/performance.md.
+    Bench(bench::Options),
+    #[command(name = LOAD_SERVER, hide = true)]
+    LoadServer,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Options::parse().command {
+fn main() -> ExitCode {
+    match run(&Options::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain alone: a backtrace of this program says nothing about the tree it looks at.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> anyhow::Result<()> {
+    match task {
         Task::Check => check::run(),
-        Task::Test(options) => test::run(&options),
+        Task::Test(options) => test::run(options),
         Task::Structure => structure::run(),
         Task::Deny => deny::run(),
-        Task::Docs(options) => docs::run(&options),
+        Task::Docs(options) => docs::run(options),
+        Task::Bench(options) => bench::run(options),
+        Task::LoadServer => bench::load::serve(),
     }
 }

@@ -1,6 +1,9 @@
 //! Debian packages that a command needs.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, bail};
 
@@ -72,8 +75,8 @@ fn missing(tools: &[Tool]) -> Vec<&Tool> {
     tools.iter().filter(|it| !command::is_on_path(it.program)).collect()
 }
 
-fn find_below(folder: &Path, tool: &Tool) -> Option<std::path::PathBuf> {
-    Some(folder.join("usr/bin").join(tool.program)).filter(|it| it.is_file())
+fn find_below(folder: &Path, tool: &Tool) -> Option<PathBuf> {
+    ["usr/bin", "usr/sbin"].into_iter().map(|it| folder.join(it).join(tool.program)).find(|it| it.is_file())
 }
 
 fn reasons(tools: &[&Tool]) -> String {

@@ -1,0 +1,186 @@
+//! What Ridley costs, measured against the promises it makes, and written into docs/performance.md.
+//!
+//! Everything runs on this host: the load's two ends and the agent share its cores. The load is a child process for
+//! the server and threads of this one for the client.
+
+mod agent;
+mod kernel;
+pub(crate) mod load;
+mod machine;
+mod report;
+mod web;
+
+use std::{fs, path::Path, thread, time::Duration};
+
+use anyhow::{Context, bail};
+
+use self::{
+    agent::Agent,
+    kernel::StatsGuard,
+    load::{Client, Server},
+    report::{Budget, Report},
+};
+use crate::{command, packages, workspace::Workspace};
+
+/// How long and how often to measure.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Seconds that each quantity is observed.
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
+    /// Pairs of runs, without and with the agent, of the web server's bench.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Print the figures instead of writing docs/performance.md.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Live connections of the sampling bench; both ends are here, so there are twice as many sockets.
+const LIVE_CONNECTIONS: u32 = 10_000;
+/// Connections opened and closed per second in the churn bench.
+const CHURN_PER_SEC: u32 = 5_000;
+/// The agent's default, which the benches keep.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Measures, and writes what was measured.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let workspace = Workspace::load()?;
+    if !command::is_root() {
+        bail!("the bench loads kernel programs and reads what they cost, which needs root; run it as root");
+    }
+    packages::install(web::INSTALLED)?;
+    let tools = workspace.root.join("target/tools");
+    packages::unpack(web::UNPACKED, &tools)?;
+    command::run(command::cargo().args(["build", "--release", "--locked", "--package", "ridley"]))?;
+    let binary = workspace.root.join("target/release/ridley");
+
+    let mut report = Report::default();
+    let observed = Duration::from_secs(options.seconds);
+    size(&binary, &mut report)?;
+    start_and_idle(&binary, observed, &mut report)?;
+    live(&binary, observed, &mut report)?;
+    churn(&binary, observed, &mut report)?;
+    web::throughput(&binary, &tools, options.rounds, &mut report)?;
+
+    let text = report.markdown(&machine::describe(&workspace.root)?, &options.how());
+    if options.dry_run {
+        eprintln!("{text}");
+        return Ok(());
+    }
+    let path = workspace.root.join("docs/performance.md");
+    fs::create_dir_all(workspace.root.join("docs"))?;
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    eprintln!("bench: wrote docs/performance.md");
+    Ok(())
+}
+
+impl Options {
+    fn how(&self) -> String {
+        format!("`cargo xtask bench --seconds {} --rounds {}`", self.seconds, self.rounds)
+    }
+}
+
+fn size(binary: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let bytes = fs::metadata(binary).with_context(|| format!("cannot read {}", binary.display()))?.len();
+    report.add("binary, stripped", bytes as f64 / 1e6, "MB", Budget::AtMost(25.0));
+    Ok(())
+}
+
+fn start_and_idle(binary: &Path, observed: Duration, report: &mut Report) -> anyhow::Result<()> {
+    eprintln!("bench: an idle host");
+    let agent = Agent::start(binary)?;
+    let (metrics, links) = (agent.first_metrics_in().as_secs_f64(), agent.first_link_in().as_secs_f64());
+    report.add("start to first metrics", metrics, "s", Budget::AtMost(1.0));
+    report.add("start to first link", links, "s", Budget::None);
+    pause(SAMPLE_INTERVAL);
+    let cpu = agent.cpu_share(observed)?;
+    report.add("agent, idle host: CPU", cpu * 100.0, "% of a core", Budget::AtMost(0.3));
+    report.add("agent, idle host: resident memory", agent.resident_mib()?, "MiB", Budget::AtMost(16.0));
+    agent.stop()
+}
+
+fn live(binary: &Path, observed: Duration, report: &mut Report) -> anyhow::Result<()> {
+    eprintln!("bench: {LIVE_CONNECTIONS} live connections");
+    let agent = Agent::start(binary)?;
+    pause(SAMPLE_INTERVAL);
+    let idle = agent.cpu_share(observed)?;
+    let server = Server::start()?;
+    let held = Client::new(&server).hold(LIVE_CONNECTIONS)?;
+    // The connections' birth is another bench's subject: wait until it is digested.
+    pause(3 * SAMPLE_INTERVAL);
+
+    let stats = StatsGuard::enable()?;
+    let before = agent.programs()?;
+    let cpu = agent.cpu_share(observed)?;
+    let spent = agent.programs()?.since(&before);
+    drop(stats);
+
+    let sockets = f64::from(2 * LIVE_CONNECTIONS);
+    let samples = observed.as_secs_f64() / SAMPLE_INTERVAL.as_secs_f64();
+    let per_socket = |share: f64| share * observed.as_secs_f64() / samples / sockets * 1e6;
+    let kernel = spent.on_demand.time.as_secs_f64() / samples / sockets * 1e6;
+    report.add("one live socket, one sample: kernel", kernel, "us", Budget::AtMost(1.0));
+    report.add(
+        "one live socket, one sample: whole agent",
+        per_socket((cpu - idle).max(0.0)),
+        "us",
+        Budget::AtMost(2.0),
+    );
+    report.add("agent, 20,000 live sockets: CPU", cpu * 100.0, "% of a core", Budget::AtMost(2.0));
+    report.add(
+        "agent, 20,000 live sockets: resident memory",
+        agent.resident_mib()?,
+        "MiB",
+        Budget::AtMost(32.0),
+    );
+    drop(held);
+    agent.stop()
+}
+
+fn churn(binary: &Path, observed: Duration, report: &mut Report) -> anyhow::Result<()> {
+    eprintln!("bench: {CHURN_PER_SEC} connections per second");
+    let agent = Agent::start(binary)?;
+    let server = Server::start()?;
+    pause(SAMPLE_INTERVAL);
+    let stats = StatsGuard::enable()?;
+    let (before, cpu_before) = (agent.programs()?, agent.cpu_time()?);
+    let done = Client::new(&server).churn(CHURN_PER_SEC, observed)?;
+    let (spent, cpu) = (agent.programs()?.since(&before), agent.cpu_time()?.saturating_sub(cpu_before));
+    drop(stats);
+
+    let (n, secs) = (done.connections as f64, done.took.as_secs_f64());
+    let kernel = spent.on_events.time + spent.on_demand.time;
+    report.add("load that was reached", n / secs, "connections/s", Budget::None);
+    report.add(
+        "one connection, both ends: kernel, its events",
+        spent.on_events.time.as_nanos() as f64 / n,
+        "ns",
+        Budget::None,
+    );
+    // Scaled to the load that was asked for, should the machine not have reached it.
+    let per_second = kernel.as_secs_f64() * 1e3 / n * f64::from(CHURN_PER_SEC);
+    report.add("5,000 connections/s: kernel, all programs", per_second, "ms/s", Budget::AtMost(15.0));
+    report.add(
+        "5,000 connections/s: agent's CPU",
+        cpu.as_secs_f64() / secs * 100.0,
+        "% of a core",
+        Budget::AtMost(6.0),
+    );
+    // The last of them must have passed through every component before they are counted.
+    pause(3 * SAMPLE_INTERVAL);
+    let counted = agent.opened_to(server.port())?;
+    report.add(
+        "5,000 connections/s: opened but not counted",
+        n - counted,
+        "connections",
+        Budget::AtMost(0.0),
+    );
+    agent.stop()
+}
+
+/// Waits: there is no runtime here whose timers could be awaited.
+#[expect(clippy::disallowed_methods, reason = "a bench measures what happens meanwhile")]
+fn pause(time: Duration) {
+    thread::sleep(time);
+}

@@ -1,0 +1,164 @@
+//! The agent under test: a real `ridley` with the default pipeline, without its table.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+
+use super::{kernel::Programs, pause};
+
+/// How long a start may take before it counts as failed.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+pub(super) struct Agent {
+    child: Child,
+    endpoint: SocketAddr,
+    first_metrics_in: Duration,
+    first_link_in: Duration,
+}
+
+impl Agent {
+    /// Starts an agent, and waits until it serves its first link.
+    pub(super) fn start(binary: &Path) -> anyhow::Result<Self> {
+        let endpoint = free_endpoint()?;
+        let config = std::env::temp_dir().join(format!("ridley-bench-{}.yaml", endpoint.port()));
+        fs::write(&config, config_text(endpoint))?;
+        let began = Instant::now();
+        let child = Command::new(binary)
+            .args(["run", "--log-level", "warn", "--config"])
+            .arg(&config)
+            .stdout(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        let (first_metrics_in, first_link_in) = (Duration::ZERO, Duration::ZERO);
+        let mut this = Self { child, endpoint, first_metrics_in, first_link_in };
+        loop {
+            // Each scrape is a connection, so there is a link to tell.
+            if let Ok(answer) = this.scrape() {
+                if this.first_metrics_in.is_zero() {
+                    this.first_metrics_in = began.elapsed();
+                }
+                if answer.contains("ridley_link_connections_opened_total{") {
+                    this.first_link_in = began.elapsed();
+                    break;
+                }
+            }
+            if let Some(status) = this.child.try_wait()? {
+                bail!("the agent ended during its start: {status}");
+            }
+            if began.elapsed() > START_LIMIT {
+                bail!("the agent served no link within {START_LIMIT:?}");
+            }
+            pause(Duration::from_millis(20));
+        }
+        fs::remove_file(config)?;
+        Ok(this)
+    }
+
+    /// Time from the start to the first answered scrape.
+    pub(super) fn first_metrics_in(&self) -> Duration {
+        self.first_metrics_in
+    }
+
+    /// Time from the start to the first scrape that told of a link.
+    pub(super) fn first_link_in(&self) -> Duration {
+        self.first_link_in
+    }
+
+    /// Asks the agent to end, and fails unless it ends cleanly.
+    pub(super) fn stop(mut self) -> anyhow::Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let status = self.child.wait()?;
+        if !status.success() {
+            bail!("the agent did not end cleanly: {status}");
+        }
+        Ok(())
+    }
+
+    /// How much of one core the agent takes while this waits.
+    pub(super) fn cpu_share(&self, observed: Duration) -> anyhow::Result<f64> {
+        let (began, before) = (Instant::now(), self.cpu_time()?);
+        pause(observed);
+        Ok((self.cpu_time()?.saturating_sub(before)).as_secs_f64() / began.elapsed().as_secs_f64())
+    }
+
+    /// Time on a processor of all of its threads.
+    pub(super) fn cpu_time(&self) -> anyhow::Result<Duration> {
+        let mut nanos = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // The first number is the time on a processor, in nanoseconds: finer than the ticks of `stat`.
+            let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
+            let first = schedstat.split_whitespace().next().context("schedstat is empty")?;
+            nanos += first.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    pub(super) fn resident_mib(&self) -> anyhow::Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:")).context("no VmRSS in status")?;
+        let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kib / 1024.0)
+    }
+
+    /// What the agent's programs have cost so far.
+    pub(super) fn programs(&self) -> anyhow::Result<Programs> {
+        Programs::of(self.child.id())
+    }
+
+    /// Connections counted as opened to a port.
+    pub(super) fn opened_to(&self, port: u16) -> anyhow::Result<f64> {
+        let text = self.scrape()?;
+        let label = format!("server_port=\"{port}\"");
+        let series = text.lines().filter(|it| it.starts_with("ridley_link_connections_opened_total{"));
+        let values = series.filter(|it| it.contains(&label)).filter_map(|it| it.rsplit(' ').next());
+        values.map(|it| it.parse::<f64>().with_context(|| format!("`{it}` is no number"))).sum()
+    }
+
+    fn scrape(&self) -> anyhow::Result<String> {
+        let mut stream = TcpStream::connect(self.endpoint)?;
+        // HTTP/1.0 has no chunks, and the connection ends with the answer.
+        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\nAccept: text/plain\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        if !answer.starts_with("HTTP/1.0 200") && !answer.starts_with("HTTP/1.1 200") {
+            bail!("the scrape was answered with {:?}", answer.lines().next());
+        }
+        Ok(answer)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // After `stop` it is gone already; after a failed bench it must not stay.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn free_endpoint() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?)
+}
+
+fn config_text(endpoint: SocketAddr) -> String {
+    format!(
+        "\
+receivers: {{ ebpf: {{}} }}
+processors: {{ process: {{}}, join: {{}} }}
+connectors: {{ links: {{}} }}
+exporters: {{ prometheus: {{ endpoint: '{endpoint}' }} }}
+service:
+  pipelines:
+    flows: {{ receivers: [ebpf], processors: [process, join], exporters: [links] }}
+    metrics: {{ receivers: [links], exporters: [prometheus] }}
+"
+    )
+}

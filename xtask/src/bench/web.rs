@@ -1,0 +1,169 @@
+//! Requests per second of a busy web server, without and with the agent in turn.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+
+use super::{
+    agent::Agent,
+    pause,
+    report::{Budget, Report},
+};
+use crate::{command, packages::Tool};
+
+pub(super) const INSTALLED: &[Tool] =
+    &[Tool { program: "wrk", package: "wrk", purpose: "requests as fast as the server answers" }];
+
+pub(super) const UNPACKED: &[Tool] =
+    &[Tool { program: "nginx", package: "nginx", purpose: "the busy server of the bench" }];
+
+/// How long one run takes; many short ones in turn even out what else the machine does.
+const RUN: &str = "5s";
+const CONNECTIONS: &str = "16";
+
+/// Compares throughput with a new connection per request.
+pub(super) fn throughput(
+    binary: &Path,
+    tools: &Path,
+    rounds: usize,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    eprintln!("bench: a busy web server, {rounds} rounds");
+    let server = Nginx::start(tools)?;
+    server.requests_per_second()?;
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        without.push(server.requests_per_second()?);
+        let agent = Agent::start(binary)?;
+        with.push(server.requests_per_second()?);
+        agent.stop()?;
+    }
+    let mut ratios: Vec<f64> = with.iter().zip(&without).map(|(on, off)| on / off).collect();
+    let (off, on, ratio) = (median(&mut without), median(&mut with), median(&mut ratios));
+    report.add("new connection per request, agent off", off, "requests/s", Budget::None);
+    report.add("new connection per request, agent on", on, "requests/s", Budget::None);
+    report.add("new connection per request, on / off", ratio, "", Budget::AtLeast(0.97));
+    let (least, most) = (ratios.first().unwrap_or(&ratio), ratios.last().unwrap_or(&ratio));
+    report.note(format!(
+        "Throughput is the median of {rounds} pairs of runs of {RUN}, off and on in turn: `wrk -c {CONNECTIONS}` with \
+         `Connection: close` against nginx with one worker. The ratio of a pair was between {least:.3} and {most:.3}."
+    ));
+    Ok(())
+}
+
+struct Nginx {
+    child: Child,
+    port: u16,
+    folder: PathBuf,
+}
+
+impl Nginx {
+    fn start(tools: &Path) -> anyhow::Result<Self> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let folder = std::env::temp_dir().join(format!("ridley-bench-nginx-{port}"));
+        fs::create_dir_all(&folder)?;
+        let config = folder.join("nginx.conf");
+        fs::write(&config, config_text(port, &folder))?;
+        let unpacked = tools.join("usr/sbin/nginx");
+        let program = if unpacked.is_file() { unpacked } else { PathBuf::from("nginx") };
+        let child = Command::new(&program)
+            .arg("-p")
+            .arg(&folder)
+            .arg("-c")
+            .arg(&config)
+            .arg("-e")
+            .arg(folder.join("error.log"))
+            .stdin(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let mut this = Self { child, port, folder };
+        let began = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            if let Some(status) = this.child.try_wait()? {
+                bail!("nginx ended during its start: {status}");
+            }
+            if began.elapsed() > Duration::from_secs(10) {
+                bail!("nginx does not answer on port {port}");
+            }
+            pause(Duration::from_millis(10));
+        }
+        Ok(this)
+    }
+
+    fn requests_per_second(&self) -> anyhow::Result<f64> {
+        let url = format!("http://127.0.0.1:{}/", self.port);
+        let mut wrk = Command::new("wrk");
+        wrk.args(["-t", "1", "-c", CONNECTIONS, "-d", RUN, "-H", "Connection: close", &url]);
+        let output = command::output(&mut wrk)?;
+        let line = output.lines().find_map(|it| it.strip_prefix("Requests/sec:"));
+        let rate: f64 = line.with_context(|| format!("wrk said {output:?}"))?.trim().parse()?;
+        // The ports of the last run are in TIME_WAIT, and can be used again after a second.
+        pause(Duration::from_secs(2));
+        Ok(rate)
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // A quick stop, so that the master ends its workers too.
+        let pid = rustix::process::Pid::from_child(&self.child);
+        if let Err(error) = rustix::process::kill_process(pid, rustix::process::Signal::TERM) {
+            eprintln!("bench: cannot end nginx: {error}");
+        }
+        drop(self.child.wait());
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+fn config_text(port: u16, folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "\
+daemon off;
+worker_processes 1;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{ return 200 '0123456789'; }}
+    }}
+}}
+"
+    )
+}
+
+/// Sorts, and returns what is in the middle.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+}
