@@ -1,0 +1,126 @@
+use std::{num::NonZeroU32, time::Duration};
+
+use component::InvalidSetting;
+use serde::Deserialize;
+
+use crate::{Buckets, OptionalAttribute};
+
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Settings of the `links` connector.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How often the totals of every link are sent on.
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+
+    /// Most links kept apart at a time; each is one series in every metric that has a value for it.
+    ///
+    /// Connections of further links are counted in the overflow link, whose client and server are named `other`.
+    pub max_series: NonZeroU32,
+
+    /// Most connections remembered at a time, so that each is counted in one link from its beginning to its end.
+    ///
+    /// When there are more, the oldest is forgotten: it no longer counts as active until its next sample.
+    pub max_connections: NonZeroU32,
+
+    /// How long a link without connections is kept.
+    #[serde(with = "humantime_serde")]
+    pub expire_after: Duration,
+
+    /// What tells links apart beyond name, namespace and kind of both ends, server port, transport and observer.
+    ///
+    /// `process`, `service`, `container`, `address`; with `client.` or `server.` before it for one end only. The
+    /// address of clients makes many links.
+    pub attributes: Vec<OptionalAttribute>,
+
+    /// Upper bounds of the histograms' buckets: lists of durations in `rtt`, `connect_duration` and
+    /// `connection_duration`.
+    pub buckets: Buckets,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(5),
+            max_series: NonZeroU32::new(20_000).expect("20 000 is not zero"),
+            max_connections: NonZeroU32::new(100_000).expect("100 000 is not zero"),
+            expire_after: Duration::from_mins(5),
+            attributes: Vec::new(),
+            buckets: Buckets::default(),
+        }
+    }
+}
+
+impl component::Config for Config {
+    fn validate(&self) -> Vec<InvalidSetting> {
+        let Self { interval, expire_after, .. } = self;
+        let mut invalid = Vec::new();
+        if *interval < MIN_INTERVAL {
+            invalid.push(InvalidSetting {
+                path: "interval".to_owned(),
+                message: format!("`interval` is {interval:?}, expected at least {MIN_INTERVAL:?}"),
+            });
+        }
+        if expire_after < interval {
+            invalid.push(InvalidSetting {
+                path: "expire_after".to_owned(),
+                message: format!(
+                    "`expire_after` is {expire_after:?}, expected at least `interval`, which is {interval:?}"
+                ),
+            });
+        }
+        invalid
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use component::Config as _;
+
+    use super::*;
+    use crate::Bounds;
+
+    /// The file sets every setting to something else than its default, so that a renamed setting is noticed.
+    #[test]
+    fn every_setting_can_be_set() {
+        let config: Config = serde_saphyr::from_str(include_str!("../testdata/config.yaml")).unwrap();
+        let bounds = |millis: &[u64]| {
+            Bounds::try_new(millis.iter().map(|it| Duration::from_millis(*it)).collect()).unwrap()
+        };
+        let expected = Config {
+            interval: Duration::from_secs(10),
+            max_series: NonZeroU32::new(500).unwrap(),
+            max_connections: NonZeroU32::new(2_000).unwrap(),
+            expire_after: Duration::from_mins(1),
+            attributes: ["process", "server.service", "client.address"]
+                .map(|it| it.parse().unwrap())
+                .to_vec(),
+            buckets: Buckets {
+                rtt: bounds(&[1, 10, 100]),
+                connect_duration: bounds(&[5, 50]),
+                connection_duration: bounds(&[1_000, 60_000]),
+            },
+        };
+        assert_eq!(config, expected);
+        assert_eq!(config.validate(), []);
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(Config::default().validate(), []);
+    }
+
+    /// A link must live through the interval in which it is sent.
+    #[test]
+    fn every_mistake_is_reported() {
+        let config = Config {
+            interval: Duration::from_millis(10),
+            expire_after: Duration::from_millis(1),
+            ..Config::default()
+        };
+        let paths: Vec<String> = config.validate().into_iter().map(|it| it.path).collect();
+        assert_eq!(paths, ["interval", "expire_after"]);
+    }
+}

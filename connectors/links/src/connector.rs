@@ -1,0 +1,93 @@
+use std::time::{Duration, Instant, SystemTime};
+
+use component::{BoxError, BoxFuture, Closed, Input, Output, Processor};
+use model::{Batch, UnixNanos};
+use tokio::time::{self, MissedTickBehavior};
+use tracing::{info, warn};
+
+use crate::{Aggregate, metrics::Instruments};
+
+/// Runs an [`Aggregate`] between two channels.
+#[derive(Debug)]
+pub(crate) struct LinksConnector {
+    aggregate: Aggregate,
+    interval: Duration,
+    instruments: Instruments,
+    /// Whether records of the last interval were counted in an overflow link.
+    overflowing: bool,
+    last_sent: UnixNanos,
+}
+
+impl LinksConnector {
+    pub(crate) fn new(aggregate: Aggregate, interval: Duration, instruments: Instruments) -> Self {
+        Self { aggregate, interval, instruments, overflowing: false, last_sent: UnixNanos::default() }
+    }
+
+    async fn drive(mut self, mut input: Input, output: Output) -> Result<(), BoxError> {
+        let mut ticks = time::interval_at(time::Instant::now() + self.interval, self.interval);
+        // After a stall one emission is enough: totals are cumulative.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                // The timer first: a queue that is never empty must not silence the output.
+                biased;
+                _ = ticks.tick() => {
+                    self.aggregate.expire(now());
+                    self.emit(&output).await?;
+                }
+                batch = input.recv() => match batch {
+                    Some(Batch::Flows(flows)) => {
+                        let now = now();
+                        for flow in &flows.records {
+                            self.aggregate.push(flow, now);
+                        }
+                    }
+                    Some(other) => self.instruments.refuse(other.n_items()),
+                    None => break,
+                }
+            }
+        }
+        self.emit(&output).await?;
+        Ok(())
+    }
+
+    /// Sends the totals of every link. No record is counted meanwhile: all points are of one time.
+    async fn emit(&mut self, output: &Output) -> Result<(), Closed> {
+        self.report();
+        // Later than the last time even if the clock was set back: points of one series must not go back in time.
+        let time = UnixNanos::from(SystemTime::now()).max(UnixNanos(self.last_sent.0 + 1));
+        let mut from = 0;
+        while let Some((metrics, next)) = self.aggregate.encode(from, time) {
+            output.send(Batch::Metrics(metrics)).await?;
+            from = next;
+        }
+        self.aggregate.sent(time);
+        self.last_sent = time;
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        let report = self.instruments.add(&mut self.aggregate);
+        let overflowing = report.overflowed > 0;
+        if overflowing && !self.overflowing {
+            warn!(
+                links = self.aggregate.n_links(),
+                "too many links to keep apart, further ones are counted as `other`; raise `max_series` or select \
+                 fewer attributes"
+            );
+        } else if !overflowing && self.overflowing {
+            info!(links = self.aggregate.n_links(), "every link is kept apart again");
+        }
+        self.overflowing = overflowing;
+    }
+}
+
+impl Processor for LinksConnector {
+    fn run(self: Box<Self>, input: Input, output: Output) -> BoxFuture<Result<(), BoxError>> {
+        Box::pin(self.drive(input, output))
+    }
+}
+
+fn now() -> Instant {
+    time::Instant::now().into_std()
+}

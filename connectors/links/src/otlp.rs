@@ -1,0 +1,259 @@
+use model::{CloseReason, FailureReason, Metrics, UnixNanos};
+use opentelemetry_proto::tonic::{
+    common::v1::{InstrumentationScope, KeyValue},
+    metrics::v1::{
+        AggregationTemporality, Histogram as HistogramData, HistogramDataPoint, Metric, NumberDataPoint,
+        ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
+    },
+};
+
+use crate::{
+    Buckets,
+    attributes::Selection,
+    identity::text,
+    link::{Direction, Histogram, Link, Totals},
+};
+
+/// A batch is full when it has this many points: about a megabyte, well below the 4 MiB that OTLP receivers take.
+const MAX_POINTS: usize = 1_000;
+
+/// Writes links as cumulative OpenTelemetry metrics.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    rtt: Vec<f64>,
+    connect_duration: Vec<f64>,
+    connection_duration: Vec<f64>,
+}
+
+impl Encoder {
+    pub(crate) fn new(buckets: &Buckets) -> Self {
+        let Buckets { rtt, connect_duration, connection_duration } = buckets;
+        Self {
+            rtt: rtt.seconds(),
+            connect_duration: connect_duration.seconds(),
+            connection_duration: connection_duration.seconds(),
+        }
+    }
+
+    /// Writes the links from number `from` on until the batch is full. A link is never split.
+    ///
+    /// Returns the number to go on from, or `None` when there was no link left to write.
+    pub(crate) fn encode(
+        &self,
+        links: &[Option<Link>],
+        from: usize,
+        time: UnixNanos,
+        selection: &Selection,
+    ) -> Option<(Metrics, usize)> {
+        let mut points = Points::default();
+        let mut next = from;
+        for slot in links.get(from..)? {
+            if points.n_points >= MAX_POINTS {
+                break;
+            }
+            next += 1;
+            if let Some(link) = slot {
+                self.write(link, time, link.identity.attributes(selection), &mut points);
+            }
+        }
+        (points.n_points > 0).then(|| (points.into_metrics(), next))
+    }
+
+    fn write(&self, link: &Link, time: UnixNanos, attributes: Vec<KeyValue>, points: &mut Points) {
+        let Totals { request, response, opened, closed, failed, rtt, connect_duration, connection_duration } =
+            &link.totals;
+        let point = PointMaker { start: link.start, time, attributes };
+        let before = points.n_points;
+        for (name, Direction { bytes, retransmits }) in [("request", request), ("response", response)] {
+            points.bytes.push(point.number_with(*bytes, "direction", name));
+            points.retransmits.push(point.number_with(*retransmits, "direction", name));
+        }
+        points.opened.push(point.number(*opened));
+        points.active.push(point.number(u64::from(link.active)));
+        points.n_points += 6;
+        for (reason, count) in CloseReason::ALL.into_iter().zip(closed) {
+            // The ordinary reason is there from the start, so that its first increase is one.
+            if *count > 0 || reason == CloseReason::Normal {
+                points.closed.push(point.number_with(*count, "reason", reason.as_str()));
+                points.n_points += 1;
+            }
+        }
+        for (reason, count) in FailureReason::ALL.into_iter().zip(failed) {
+            if *count > 0 {
+                points.failed.push(point.number_with(*count, "error.type", reason.as_str()));
+                points.n_points += 1;
+            }
+        }
+        for (histogram, bounds, points_of_metric) in [
+            (rtt, &self.rtt, &mut points.rtt),
+            (connect_duration, &self.connect_duration, &mut points.connect_duration),
+            (connection_duration, &self.connection_duration, &mut points.connection_duration),
+        ] {
+            if !histogram.counts.is_empty() {
+                points_of_metric.push(point.histogram(histogram, bounds));
+                points.n_points += 1;
+            }
+        }
+        debug_assert!(points.n_points > before, "every link has points");
+    }
+}
+
+/// The points of one batch, by metric.
+#[derive(Default)]
+struct Points {
+    n_points: usize,
+    bytes: Vec<NumberDataPoint>,
+    opened: Vec<NumberDataPoint>,
+    closed: Vec<NumberDataPoint>,
+    failed: Vec<NumberDataPoint>,
+    active: Vec<NumberDataPoint>,
+    retransmits: Vec<NumberDataPoint>,
+    rtt: Vec<HistogramDataPoint>,
+    connect_duration: Vec<HistogramDataPoint>,
+    connection_duration: Vec<HistogramDataPoint>,
+}
+
+impl Points {
+    fn into_metrics(self) -> Metrics {
+        let Self {
+            n_points: _,
+            bytes,
+            opened,
+            closed,
+            failed,
+            active,
+            retransmits,
+            rtt,
+            connect_duration,
+            connection_duration,
+        } = self;
+        let metrics = [
+            sum("ridley.link.bytes", "By", "Payload bytes, each counted once.", true, bytes),
+            sum(
+                "ridley.link.connections.opened",
+                "{connection}",
+                "Connections that were established.",
+                true,
+                opened,
+            ),
+            sum(
+                "ridley.link.connections.closed",
+                "{connection}",
+                "Established connections that ended.",
+                true,
+                closed,
+            ),
+            sum(
+                "ridley.link.connections.failed",
+                "{connection}",
+                "Attempts that established no connection.",
+                true,
+                failed,
+            ),
+            sum(
+                "ridley.link.connections.active",
+                "{connection}",
+                "Connections that are established at present.",
+                false,
+                active,
+            ),
+            sum("ridley.link.retransmits", "{segment}", "Segments that were sent again.", true, retransmits),
+            histogram(
+                "ridley.link.rtt",
+                "Smoothed round-trip time, sampled from live connections at each interval.",
+                rtt,
+            ),
+            histogram(
+                "ridley.link.connect.duration",
+                "Time from the client's first segment to the established connection.",
+                connect_duration,
+            ),
+            histogram(
+                "ridley.link.connection.duration",
+                "Time from the beginning to the end of connections that ended.",
+                connection_duration,
+            ),
+        ];
+        let scope = InstrumentationScope { name: "ridley".to_owned(), ..Default::default() };
+        let metrics = metrics.into_iter().flatten().collect();
+        Metrics::new(vec![ResourceMetrics {
+            scope_metrics: vec![ScopeMetrics { scope: Some(scope), metrics, ..Default::default() }],
+            ..Default::default()
+        }])
+    }
+}
+
+fn sum(
+    name: &str,
+    unit: &str,
+    description: &str,
+    is_monotonic: bool,
+    data_points: Vec<NumberDataPoint>,
+) -> Option<Metric> {
+    let aggregation_temporality = AggregationTemporality::Cumulative.into();
+    let has_points = !data_points.is_empty();
+    let data = metric::Data::Sum(Sum { data_points, aggregation_temporality, is_monotonic });
+    has_points.then(|| metric(name, unit, description, data))
+}
+
+fn histogram(name: &str, description: &str, data_points: Vec<HistogramDataPoint>) -> Option<Metric> {
+    let aggregation_temporality = AggregationTemporality::Cumulative.into();
+    let has_points = !data_points.is_empty();
+    let data = metric::Data::Histogram(HistogramData { data_points, aggregation_temporality });
+    has_points.then(|| metric(name, "s", description, data))
+}
+
+fn metric(name: &str, unit: &str, description: &str, data: metric::Data) -> Metric {
+    Metric {
+        name: name.to_owned(),
+        unit: unit.to_owned(),
+        description: description.to_owned(),
+        data: Some(data),
+        ..Default::default()
+    }
+}
+
+/// Makes the points of one link.
+struct PointMaker {
+    start: UnixNanos,
+    time: UnixNanos,
+    attributes: Vec<KeyValue>,
+}
+
+impl PointMaker {
+    fn number(&self, value: u64) -> NumberDataPoint {
+        self.number_of(value, self.attributes.clone())
+    }
+
+    fn number_with(&self, value: u64, key: &str, attribute: &str) -> NumberDataPoint {
+        let mut attributes = Vec::with_capacity(self.attributes.len() + 1);
+        attributes.extend_from_slice(&self.attributes);
+        attributes.push(text(key, attribute));
+        self.number_of(value, attributes)
+    }
+
+    fn number_of(&self, value: u64, attributes: Vec<KeyValue>) -> NumberDataPoint {
+        // OTLP counts in signed numbers.
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        NumberDataPoint {
+            attributes,
+            start_time_unix_nano: self.start.0,
+            time_unix_nano: self.time.0,
+            value: Some(number_data_point::Value::AsInt(value)),
+            ..Default::default()
+        }
+    }
+
+    fn histogram(&self, histogram: &Histogram, bounds: &[f64]) -> HistogramDataPoint {
+        HistogramDataPoint {
+            attributes: self.attributes.clone(),
+            start_time_unix_nano: self.start.0,
+            time_unix_nano: self.time.0,
+            count: histogram.counts.iter().sum(),
+            sum: Some(histogram.sum_secs()),
+            bucket_counts: histogram.counts.to_vec(),
+            explicit_bounds: bounds.to_vec(),
+            ..Default::default()
+        }
+    }
+}

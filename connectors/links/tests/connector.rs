@@ -1,0 +1,105 @@
+//! The connector between two channels, through its public interface.
+
+use std::time::Duration;
+
+use component_test::{Compliance, Harness, flow, flows};
+use links_connector::factory;
+use model::{Batch, CloseReason, Traffic};
+use opentelemetry_proto::tonic::metrics::v1::{NumberDataPoint, metric, number_data_point};
+
+#[tokio::test(start_paused = true)]
+async fn the_connector_does_what_every_component_does() {
+    let records = [
+        flow().opened(1).request(200).connect(Duration::from_micros(90)),
+        flow().rtt(Duration::from_micros(120)).response(1_000),
+        flow().started(1).closed(CloseReason::Normal).interval(2, 3),
+    ];
+    Compliance::new(factory(), env!("CARGO_MANIFEST_DIR")).input(flows(records)).check().await;
+}
+
+/// Totals come at each interval, also when nothing happened in it: whoever reads them must see that they still hold.
+#[tokio::test(start_paused = true)]
+async fn totals_are_sent_at_each_interval() {
+    let mut harness = Harness::start(&factory(), "interval: 1s").await;
+    harness.send(flows([flow().opened(1).request(5)])).await;
+    let first = harness.recv().await.unwrap();
+    let second = harness.recv().await.unwrap();
+    assert_eq!([bytes(&first), bytes(&second)], [5, 5]);
+    assert!(time(&first) < time(&second), "the points' time goes on");
+    harness.send(flows([flow().request(2)])).await;
+    assert_eq!(bytes(&harness.recv().await.unwrap()), 7);
+}
+
+/// The last bytes before the end are delivered, without waiting for the interval.
+#[tokio::test(start_paused = true)]
+async fn the_drain_sends_the_last_totals() {
+    let harness = Harness::start(&factory(), "interval: 1h\nexpire_after: 1h").await;
+    harness.send(flows([flow().opened(1).request(5), flow().request(6).closed(CloseReason::Normal)])).await;
+    let outcome = harness.finish().await;
+    assert_eq!(outcome.batches.iter().map(bytes).collect::<Vec<_>>(), [11]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_before_there_is_a_link() {
+    let mut harness = Harness::start(&factory(), "interval: 1s").await;
+    assert_eq!(harness.recv_within(Duration::from_secs(10)).await, None);
+}
+
+/// A queue that is never empty must not keep the totals back.
+#[tokio::test(start_paused = true)]
+async fn totals_are_sent_under_load() {
+    let mut harness = Harness::try_start_with_capacity(&factory(), "interval: 1s", 2).await.unwrap();
+    let mut sent = 0;
+    let received = loop {
+        harness.send(flows([flow().request(1)])).await;
+        sent += 1;
+        if let Some(batch) = harness.recv_within(Duration::from_millis(1)).await {
+            break bytes(&batch);
+        }
+        assert!(sent < 10_000, "{sent} records and no totals");
+    };
+    assert!((1..=sent).contains(&received), "{received} bytes of {sent}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_budget_could_not_keep_apart_is_counted() {
+    let harness = Harness::start(&factory(), "max_series: 1\nmax_connections: 1").await;
+    let resent = Traffic { retransmitted_segments: 1, ..Traffic::default() };
+    harness
+        .send(flows([
+            flow().id(1).opened(1),
+            flow().id(2).opened(1).client("10.0.0.9:1").request_traffic(resent),
+            flow().id(2).client("10.0.0.9:1"),
+        ]))
+        .await;
+    let outcome = harness.finish().await;
+    let value = |name| component_test::value(&outcome.registry, name, &[]);
+    assert_eq!(value("ridley.links.overflow.items"), 2);
+    assert_eq!(value("ridley.links.forgotten.connections"), 1);
+    assert_eq!(value("ridley.links.links"), 1);
+    assert_eq!(value("ridley.links.connections"), 1);
+}
+
+/// Returns the sum of `ridley.link.bytes` over all points.
+fn bytes(batch: &Batch) -> i64 {
+    points(batch)
+        .iter()
+        .map(|point| match point.value {
+            Some(number_data_point::Value::AsInt(value)) => value,
+            other => panic!("{other:?}"),
+        })
+        .sum()
+}
+
+fn time(batch: &Batch) -> u64 {
+    points(batch)[0].time_unix_nano
+}
+
+fn points(batch: &Batch) -> &[NumberDataPoint] {
+    let Batch::Metrics(metrics) = batch else { panic!("{batch:?}") };
+    let metrics = &metrics.resource_metrics[0].scope_metrics[0].metrics;
+    match metrics.iter().find(|it| it.name == "ridley.link.bytes").and_then(|it| it.data.as_ref()) {
+        Some(metric::Data::Sum(sum)) => &sum.data_points,
+        other => panic!("{other:?}"),
+    }
+}
