@@ -1,0 +1,275 @@
+use std::{net::IpAddr, num::NonZeroUsize, sync::Arc};
+
+use model::{Attribute, ConnectionMap, Entity, Flow, Local, Observer, kind};
+
+use crate::{
+    cgroup::{self, Owner},
+    interner::Interner,
+    services::Services,
+};
+
+/// Digits of a container's id that tools show.
+const SHORT_ID: usize = 12;
+
+/// Name of an end of which the kernel told nothing.
+const UNKNOWN: &str = "unknown";
+
+/// Gives both ends of a record their names, and each connection the same names until its end.
+#[derive(Debug)]
+pub struct Naming {
+    services: Services,
+    entities: Interner,
+    connections: ConnectionMap<Names>,
+    forgotten: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Names {
+    client: Arc<Entity>,
+    server: Arc<Entity>,
+}
+
+impl Naming {
+    pub(crate) fn new(services: Services, max_connections: NonZeroUsize, max_entities: NonZeroUsize) -> Self {
+        Self {
+            services,
+            entities: Interner::new(max_entities),
+            connections: ConnectionMap::new(max_connections.get()),
+            forgotten: 0,
+        }
+    }
+
+    /// Names the ends that have no name yet: by what was said when the connection was first seen, if it is remembered.
+    pub fn name(&mut self, flow: &mut Flow) {
+        let known = flow.id.and_then(|id| self.connections.get_mut(id, flow.observer)).cloned();
+        let is_new = known.is_none();
+        let Names { client, server } = known.unwrap_or_else(|| self.names_of(flow));
+        let client = flow.client.entity.get_or_insert(client);
+        let server = flow.server.entity.get_or_insert(server);
+        // Attempts that failed carry no id, and leave nothing behind.
+        let Some(id) = flow.id else { return };
+        if flow.end.is_some() {
+            self.connections.remove(id, flow.observer);
+        } else if is_new {
+            let names = Names { client: Arc::clone(client), server: Arc::clone(server) };
+            let full = self.connections.insert(id, flow.observer, names);
+            self.forgotten += u64::from(full.is_some());
+        }
+    }
+
+    /// Returns how many connections' names are remembered.
+    pub fn n_connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    pub(crate) fn n_entities(&self) -> usize {
+        self.entities.len()
+    }
+
+    /// Returns how many connections were forgotten before their end since the last call.
+    pub(crate) fn take_forgotten(&mut self) -> u64 {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    fn names_of(&mut self, flow: &Flow) -> Names {
+        let (client, mut server) = match flow.observer {
+            Observer::Client => (local_entity(&flow.local), external_entity(flow.server.address)),
+            Observer::Server => (external_entity(flow.client.address), local_entity(&flow.local)),
+        };
+        if let Some(service) = self.services.name(flow.server.port) {
+            server.set_attribute(Attribute::Service, Arc::clone(service));
+        }
+        Names { client: self.entities.intern(client), server: self.entities.intern(server) }
+    }
+}
+
+/// Names the observer's own end.
+fn local_entity(local: &Local) -> Entity {
+    // A process may call itself nothing.
+    let command = local.process.as_ref().map(|it| &it.command).filter(|it| !it.is_empty());
+    let owner = local.cgroup.as_deref().map_or(Owner::Other, cgroup::owner);
+    let mut entity = match owner {
+        Owner::Container(id) => {
+            let short = Arc::<str>::from(id.get(..SHORT_ID).unwrap_or(id));
+            let name = command.map_or_else(|| Arc::clone(&short), Arc::clone);
+            let mut entity = Entity::new(name, kind::CONTAINER);
+            entity.namespace = Some(short);
+            entity.set_attribute(Attribute::Container, id);
+            entity
+        }
+        Owner::Unit(name) => Entity::new(name, kind::UNIT),
+        Owner::Other => Entity::new(command.map_or_else(|| UNKNOWN.into(), Arc::clone), kind::PROCESS),
+    };
+    if let Some(command) = command {
+        entity.set_attribute(Attribute::Process, Arc::clone(command));
+    }
+    entity
+}
+
+/// Names an end of which only the address is known.
+fn external_entity(address: IpAddr) -> Entity {
+    Entity::new(address.to_string(), kind::EXTERNAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use component_test::{FlowBuilder, flow};
+    use model::{CloseReason, FailureReason};
+
+    use super::*;
+    use crate::ServiceNames;
+
+    const ID: &str = "2b1f7c3a9d0e4f5866778899aabbccddeeff00112233445566778899aabbccdd";
+
+    #[test]
+    fn a_process_is_named_by_its_command() {
+        let curl = entity("curl", kind::PROCESS, &[(Attribute::Process, "curl")]);
+        check(flow().process(7, "curl"), &curl, &http("10.0.0.2"));
+    }
+
+    #[test]
+    fn a_service_is_named_by_its_unit() {
+        let attributes = [(Attribute::Process, "nginx"), (Attribute::Service, "http")];
+        let nginx = entity("nginx.service", kind::UNIT, &attributes);
+        let seen =
+            flow().observer(Observer::Server).process(7, "nginx").cgroup("/system.slice/nginx.service");
+        check(seen, &external("10.0.0.1"), &nginx);
+    }
+
+    /// The command is the name, as one reads it; the container tells equal commands apart.
+    #[test]
+    fn a_container_is_the_namespace_of_its_processes() {
+        let container = format!("/docker/{ID}");
+        let attributes = [(Attribute::Process, "redis"), (Attribute::Container, ID)];
+        let mut redis = entity("redis", kind::CONTAINER, &attributes);
+        redis.namespace = Some("2b1f7c3a9d0e".into());
+        check(flow().process(7, "redis").cgroup(&container), &redis, &http("10.0.0.2"));
+
+        let mut nameless = entity("2b1f7c3a9d0e", kind::CONTAINER, &[(Attribute::Container, ID)]);
+        nameless.namespace = Some("2b1f7c3a9d0e".into());
+        check(flow().cgroup(&container), &nameless, &http("10.0.0.2"));
+    }
+
+    #[test]
+    fn an_end_of_which_nothing_is_known_is_unknown() {
+        let unknown = entity("unknown", kind::PROCESS, &[]);
+        check(flow(), &unknown, &http("10.0.0.2"));
+        check(flow().process(7, ""), &unknown, &http("10.0.0.2"));
+        check(flow().cgroup("/"), &unknown, &http("10.0.0.2"));
+    }
+
+    #[test]
+    fn a_unit_without_a_known_process_is_still_the_unit() {
+        check(
+            flow().cgroup("/system.slice/cron.service"),
+            &entity("cron.service", kind::UNIT, &[]),
+            &http("10.0.0.2"),
+        );
+    }
+
+    /// The client's port says nothing about a service, whatever its number.
+    #[test]
+    fn only_the_servers_port_names_a_service() {
+        let seen = flow().observer(Observer::Server).client("[fd00::1]:443").server("[fd00::2]:40000");
+        check(seen, &external("fd00::1"), &entity("unknown", kind::PROCESS, &[]));
+    }
+
+    /// Whoever named an end before, on this host or where the records were made, knew better.
+    #[test]
+    fn names_that_are_there_stay() {
+        let known = entity("shop", "Deployment", &[]);
+        check(flow().server_entity(known.clone()), &entity("unknown", kind::PROCESS, &[]), &known);
+    }
+
+    /// Bytes must not move to another link because the process turned into another program.
+    #[test]
+    fn names_stay_until_the_connection_ends() {
+        let mut naming = naming(10);
+        let name_of = |naming: &mut Naming, flow: FlowBuilder| {
+            let mut flow = flow.build();
+            naming.name(&mut flow);
+            flow.client.entity.unwrap().name.to_string()
+        };
+        assert_eq!(name_of(&mut naming, flow().opened(1).process(7, "sh")), "sh");
+        assert_eq!(name_of(&mut naming, flow().process(7, "curl")), "sh");
+        assert_eq!(name_of(&mut naming, flow()), "sh");
+        assert_eq!(name_of(&mut naming, flow().process(7, "curl").closed(CloseReason::Normal)), "sh");
+        assert_eq!(naming.n_connections(), 0);
+        assert_eq!(name_of(&mut naming, flow().opened(1).process(7, "curl")), "curl");
+    }
+
+    /// The two observers of one connection see different ends as their own.
+    #[test]
+    fn the_observers_of_a_connection_are_kept_apart() {
+        let mut naming = naming(10);
+        let mut client = flow().process(7, "curl").build();
+        let mut server = flow().observer(Observer::Server).process(8, "nginx").build();
+        naming.name(&mut client);
+        naming.name(&mut server);
+        let name = |entity: Option<Arc<Entity>>| entity.unwrap().name.to_string();
+        assert_eq!(
+            (name(client.client.entity), name(client.server.entity)),
+            ("curl".into(), "10.0.0.2".into())
+        );
+        assert_eq!(
+            (name(server.client.entity), name(server.server.entity)),
+            ("10.0.0.1".into(), "nginx".into())
+        );
+    }
+
+    #[test]
+    fn connections_of_one_record_leave_nothing_behind() {
+        let mut naming = naming(10);
+        naming.name(&mut flow().failed(FailureReason::Refused).build());
+        naming.name(&mut flow().opened(1).closed(CloseReason::Normal).build());
+        assert_eq!(naming.n_connections(), 0);
+    }
+
+    #[test]
+    fn a_full_memory_forgets_the_oldest_and_says_so() {
+        let mut naming = naming(2);
+        for n in 0..5 {
+            naming.name(&mut flow().id(n).build());
+        }
+        assert_eq!((naming.n_connections(), naming.take_forgotten(), naming.take_forgotten()), (2, 3, 0));
+    }
+
+    #[test]
+    fn equal_names_are_one_copy() {
+        let mut naming = naming(10);
+        let [mut first, mut second] = [1, 2].map(|n| flow().id(n).process(7, "curl").build());
+        naming.name(&mut first);
+        naming.name(&mut second);
+        assert!(Arc::ptr_eq(&first.client.entity.unwrap(), &second.client.entity.unwrap()));
+        assert!(Arc::ptr_eq(&first.server.entity.unwrap(), &second.server.entity.unwrap()));
+    }
+
+    fn naming(max_connections: usize) -> Naming {
+        let size = |it| NonZeroUsize::new(it).unwrap();
+        Naming::new(Services::new(&ServiceNames::default()), size(max_connections), size(100))
+    }
+
+    fn entity(name: &str, kind: &str, attributes: &[(Attribute, &str)]) -> Entity {
+        let mut entity = Entity::new(name, kind);
+        for (attribute, value) in attributes {
+            entity.set_attribute(*attribute, *value);
+        }
+        entity
+    }
+
+    fn external(address: &str) -> Entity {
+        entity(address, kind::EXTERNAL, &[])
+    }
+
+    fn http(address: &str) -> Entity {
+        entity(address, kind::EXTERNAL, &[(Attribute::Service, "http")])
+    }
+
+    #[track_caller]
+    fn check(flow: FlowBuilder, client: &Entity, server: &Entity) {
+        let mut flow = flow.build();
+        naming(10).name(&mut flow);
+        assert_eq!(flow.client.entity.as_deref(), Some(client));
+        assert_eq!(flow.server.entity.as_deref(), Some(server));
+    }
+}
