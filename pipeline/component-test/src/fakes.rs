@@ -123,7 +123,8 @@ impl Recorder {
         self.batches().iter().map(Batch::n_items).sum()
     }
 
-    fn push(&self, batch: Batch) {
+    /// Keeps a batch, for exporters that do something else besides.
+    pub fn push(&self, batch: Batch) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
     }
 }

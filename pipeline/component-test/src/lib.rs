@@ -13,6 +13,7 @@ pub mod fakes;
 mod flow;
 mod harness;
 mod ledger;
+mod points;
 mod yaml;
 
 pub use self::{
@@ -20,5 +21,6 @@ pub use self::{
     flow::{FlowBuilder, flow, flows},
     harness::{Harness, Outcome},
     ledger::{Ledger, value},
+    points::points,
     yaml::settings,
 };
