@@ -13,7 +13,7 @@ pub struct Config {
     /// Names of services by the server's port, before those that are built in: `8443: shop`.
     ///
     /// An empty name takes a built-in one away. There are none by default.
-    pub services: ServiceNames,
+    pub services: BTreeMap<Port, String>,
 
     /// Most connections whose names are remembered. When there are more, the oldest is forgotten, and named anew if it
     /// goes on.
@@ -26,7 +26,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            services: ServiceNames::default(),
+            services: BTreeMap::new(),
             max_connections: NonZeroUsize::new(100_000).expect("100 000 is not zero"),
             max_entities: NonZeroUsize::new(10_000).expect("10 000 is not zero"),
         }
@@ -39,7 +39,6 @@ impl component::Config for Config {
         let unusable =
             |name: &str| name.chars().count() > MAX_SERVICE_LEN || name.chars().any(char::is_control);
         services
-            .0
             .iter()
             .filter(|(_, name)| unusable(name))
             .map(|(port, _)| InvalidSetting {
@@ -49,10 +48,6 @@ impl component::Config for Config {
             .collect()
     }
 }
-
-/// Map of ports to names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct ServiceNames(pub BTreeMap<Port, String>);
 
 /// A port as the key of a map, which may reach us as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,11 +106,8 @@ mod tests {
         let config: Config = serde_saphyr::from_str(include_str!("../testdata/config.yaml")).unwrap();
         let size = |it| NonZeroUsize::new(it).unwrap();
         let services = [(Port(8_443), "shop".to_owned()), (Port(8_080), String::new())];
-        let expected = Config {
-            services: ServiceNames(services.into()),
-            max_connections: size(5_000),
-            max_entities: size(1_000),
-        };
+        let expected =
+            Config { services: services.into(), max_connections: size(5_000), max_entities: size(1_000) };
         assert_eq!(config, expected);
     }
 }

@@ -15,7 +15,7 @@ mod processor;
 mod services;
 
 pub use self::{
-    config::{Config, ServiceNames},
+    config::{Config, Port},
     factory::factory,
     naming::Naming,
 };

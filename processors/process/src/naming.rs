@@ -113,11 +113,12 @@ fn external_entity(address: IpAddr) -> Entity {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use component_test::{FlowBuilder, flow};
     use model::{CloseReason, FailureReason};
 
     use super::*;
-    use crate::ServiceNames;
 
     const ID: &str = "2b1f7c3a9d0e4f5866778899aabbccddeeff00112233445566778899aabbccdd";
 
@@ -246,7 +247,7 @@ mod tests {
 
     fn naming(max_connections: usize) -> Naming {
         let size = |it| NonZeroUsize::new(it).unwrap();
-        Naming::new(Services::new(&ServiceNames::default()), size(max_connections), size(100))
+        Naming::new(Services::new(&BTreeMap::new()), size(max_connections), size(100))
     }
 
     fn entity(name: &str, kind: &str, attributes: &[(Attribute, &str)]) -> Entity {

@@ -1,6 +1,9 @@
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use crate::ServiceNames;
+use crate::Port;
 
 /// Names of TCP services by port, sorted by port.
 ///
@@ -162,10 +165,10 @@ pub(crate) struct Services {
 
 impl Services {
     /// Takes the built-in names, with those of the configuration before them.
-    pub(crate) fn new(configured: &ServiceNames) -> Self {
+    pub(crate) fn new(configured: &BTreeMap<Port, String>) -> Self {
         let mut names: HashMap<_, _> =
             WELL_KNOWN.iter().map(|(port, name)| (*port, Arc::from(*name))).collect();
-        for (port, name) in &configured.0 {
+        for (port, name) in configured {
             if name.is_empty() {
                 names.remove(&port.0);
             } else {
@@ -184,7 +187,6 @@ impl Services {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Port;
 
     #[test]
     fn well_known_ports_have_names() {
@@ -217,7 +219,7 @@ mod tests {
     #[track_caller]
     fn check(configured: &[(u16, &str)], expected: &[(u16, Option<&str>)]) {
         let configured = configured.iter().map(|(port, name)| (Port(*port), (*name).to_owned())).collect();
-        let services = Services::new(&ServiceNames(configured));
+        let services = Services::new(&configured);
         for (port, name) in expected {
             assert_eq!(services.name(*port).map(|it| &**it), *name, "{port}");
         }
