@@ -5,7 +5,7 @@ mod factory;
 mod readme;
 mod settings;
 
-use std::fs;
+use std::{fs, iter};
 
 use anyhow::{Context, bail};
 
@@ -25,21 +25,39 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if options.check {
         return check(&workspace);
     }
-    for Rendered { path, old, new } in rendered(&workspace)? {
+    each(&workspace, |Rendered { path, old, new }| {
         if old != new {
             eprintln!("docs: {path} changed");
             fs::write(workspace.root.join(&path), new).with_context(|| format!("cannot write {path}"))?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Reports generated parts that are not what the code says now.
 pub(crate) fn check(workspace: &Workspace) -> anyhow::Result<()> {
-    let stale: Vec<_> = rendered(workspace)?.into_iter().filter(|it| it.old != it.new).collect();
-    if !stale.is_empty() {
-        let paths: Vec<_> = stale.into_iter().map(|it| it.path).collect();
-        bail!("{} out of date; run `cargo xtask docs` and commit what changes", paths.join(", "));
+    each(workspace, |Rendered { path, old, new }| {
+        if old != new {
+            bail!("{path} is out of date; run `cargo xtask docs` and commit what changes");
+        }
+        Ok(())
+    })
+}
+
+/// Renders every component's README. What is wrong with one does not hide what is wrong with the next.
+fn each(workspace: &Workspace, visit: impl Fn(Rendered) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let components =
+        workspace.packages.iter().filter(|it| it.files.contains(FACTORY) && it.files.contains(CONFIG));
+    let mut n_failed = 0;
+    for package in components {
+        let rendered = render(workspace, package).with_context(|| package.folder.clone());
+        if let Err(error) = rendered.and_then(&visit) {
+            eprintln!("docs: {error:#}");
+            n_failed += 1;
+        }
+    }
+    if n_failed > 0 {
+        bail!("{n_failed} of the components' READMEs cannot be generated or are out of date");
     }
     Ok(())
 }
@@ -50,9 +68,11 @@ struct Rendered {
     new: String,
 }
 
-fn rendered(workspace: &Workspace) -> anyhow::Result<Vec<Rendered>> {
-    let components = workspace.packages.iter().filter(|it| it.files.contains("src/factory.rs"));
-    components.map(|it| render(workspace, it).with_context(|| it.folder.clone())).collect()
+const FACTORY: &str = "src/factory.rs";
+const CONFIG: &str = "src/config.rs";
+
+fn is_source(file: &str) -> bool {
+    file.starts_with("src/") && file.ends_with(".rs")
 }
 
 fn render(workspace: &Workspace, package: &Package) -> anyhow::Result<Rendered> {
@@ -61,8 +81,10 @@ fn render(workspace: &Workspace, package: &Package) -> anyhow::Result<Rendered> 
             .with_context(|| format!("cannot read {file}"))
     };
     let old = read("README.md")?;
-    let component = factory::table(&read("src/factory.rs")?).context("src/factory.rs")?;
-    let settings = settings::table(&read("src/config.rs")?).context("src/config.rs")?;
+    let component = factory::table(&read(FACTORY)?).context(FACTORY)?;
+    let others = package.files.iter().filter(|it| is_source(it) && *it != CONFIG);
+    let sources = iter::once(CONFIG).chain(others.map(String::as_str)).map(read);
+    let settings = settings::table(&sources.collect::<Result<Vec<_>, _>>()?).context(CONFIG)?;
     let new = readme::replace(&old, "component", &component).context("README.md")?;
     let new = readme::replace(&new, "settings", &settings).context("README.md")?;
     Ok(Rendered { path: format!("{}/README.md", package.folder), old, new })

@@ -10,13 +10,13 @@ const MAX_BOUNDS: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Buckets {
-    /// Buckets of `ridley.link.rtt`.
+    /// Bounds for `ridley.link.rtt`: 1 to 64, ascending; by default from 50 us to 2.5 s.
     pub rtt: Bounds,
 
-    /// Buckets of `ridley.link.connect.duration`.
+    /// Bounds for `ridley.link.connect.duration`; by default from 50 us to 10 s.
     pub connect_duration: Bounds,
 
-    /// Buckets of `ridley.link.connection.duration`.
+    /// Bounds for `ridley.link.connection.duration`; by default from 1 ms to a day.
     pub connection_duration: Bounds,
 }
 

@@ -11,7 +11,7 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How often the totals of every link are sent on.
+    /// How often the totals of every link are sent on; at least `100ms`.
     #[serde(with = "humantime_serde")]
     pub interval: Duration,
 
@@ -25,7 +25,7 @@ pub struct Config {
     /// When there are more, the oldest is forgotten: it no longer counts as active until its next sample.
     pub max_connections: NonZeroU32,
 
-    /// How long a link without connections is kept.
+    /// How long a link without connections is kept; at least `interval`.
     #[serde(with = "humantime_serde")]
     pub expire_after: Duration,
 

@@ -21,15 +21,15 @@ pub(super) fn key(struct_name: &str) -> String {
 /// The value that `Default::default` returns.
 pub(super) fn of_impl(item: &ItemImpl) -> Option<&Expr> {
     item.items.iter().find_map(|it| match it {
-        ImplItem::Fn(function) if function.sig.ident == "default" => only_expression(&function.block),
+        ImplItem::Fn(function) if function.sig.ident == "default" => result(&function.block),
         _ => None,
     })
 }
 
-/// The expression of a block that consists of one.
-pub(super) fn only_expression(block: &Block) -> Option<&Expr> {
-    match &block.stmts[..] {
-        [Stmt::Expr(expr, None)] => Some(expr),
+/// The expression at the end of a block.
+pub(super) fn result(block: &Block) -> Option<&Expr> {
+    match block.stmts.last()? {
+        Stmt::Expr(expr, None) => Some(expr),
         _ => None,
     }
 }
@@ -117,6 +117,10 @@ fn called(source: &Source, call: &syn::ExprCall) -> anyhow::Result<String> {
         }
         ([.., "Vec" | "BTreeSet", "new"], []) => Ok("[]".to_owned()),
         ([.., "Vec" | "BTreeSet", "from"], [list]) => value(source, list),
+        ([.., name, "default"], []) => match source.values.get(&key(name)) {
+            Some(expr) => value(source, expr),
+            None => source.derived_default(name).map_or_else(|| unknown(&words.join("::")), Ok),
+        },
         ([name], []) if source.values.contains_key(*name) => value(source, &source.values[*name]),
         (["Some"] | [.., "new" | "from"], [inner]) => value(source, inner),
         _ => unknown(&words.join("::")),
@@ -154,5 +158,7 @@ fn known_address(family: &str, name: &str) -> anyhow::Result<String> {
 }
 
 fn unknown<T>(what: &str) -> anyhow::Result<T> {
-    bail!("cannot render {what} as a default; teach it to xtask/src/docs/defaults.rs")
+    bail!(
+        "cannot render {what} as a default; describe it in the doc comment or teach it to xtask/src/docs/defaults.rs"
+    )
 }

@@ -10,9 +10,10 @@ use syn::{
 
 use super::defaults::{self, Default};
 
-/// Renders the settings that the text of `config.rs` declares.
-pub(super) fn table(source: &str) -> anyhow::Result<String> {
-    let source = Source::read(source)?;
+/// Renders the settings that `Config` declares: the first text is that of `config.rs`, the others those of the files
+/// that its types may come from.
+pub(super) fn table(texts: &[String]) -> anyhow::Result<String> {
+    let source = Source::read(texts)?;
     let mut rows = Vec::new();
     source.rows("Config", "", None, &mut rows)?;
     if rows.is_empty() {
@@ -42,30 +43,43 @@ pub(super) struct Source {
 }
 
 impl Source {
-    fn read(source: &str) -> anyhow::Result<Self> {
+    fn read(texts: &[String]) -> anyhow::Result<Self> {
         let mut this = Self { structs: BTreeMap::new(), enums: BTreeMap::new(), values: BTreeMap::new() };
-        for item in syn::parse_file(source)?.items {
-            match item {
-                Item::Struct(item) => drop(this.structs.insert(item.ident.to_string(), item)),
-                Item::Enum(item) => drop(this.enums.insert(item.ident.to_string(), item)),
-                Item::Const(item) => drop(this.values.insert(item.ident.to_string(), *item.expr)),
-                Item::Fn(item) => {
-                    if let Some(value) = defaults::only_expression(&item.block) {
-                        this.values.insert(item.sig.ident.to_string(), value.clone());
-                    }
-                }
-                Item::Impl(item) => {
-                    let is_default = item.trait_.as_ref().is_some_and(|(path, _)| path.is_ident("Default"));
-                    if let (true, Some(name)) = (is_default, type_name(&item.self_ty))
-                        && let Some(value) = defaults::of_impl(&item)
-                    {
-                        this.values.insert(defaults::key(&name), value.clone());
-                    }
-                }
-                _ => {}
+        for text in texts {
+            for item in syn::parse_file(text)?.items {
+                this.add(item);
             }
         }
         Ok(this)
+    }
+
+    /// Keeps an item unless a former text has one of that name.
+    fn add(&mut self, item: Item) {
+        match item {
+            Item::Struct(item) => {
+                self.structs.entry(item.ident.to_string()).or_insert(item);
+            }
+            Item::Enum(item) => {
+                self.enums.entry(item.ident.to_string()).or_insert(item);
+            }
+            Item::Const(item) => {
+                self.values.entry(item.ident.to_string()).or_insert(*item.expr);
+            }
+            Item::Fn(item) => {
+                if let Some(value) = defaults::result(&item.block) {
+                    self.values.entry(item.sig.ident.to_string()).or_insert_with(|| value.clone());
+                }
+            }
+            Item::Impl(item) => {
+                let is_default = item.trait_.as_ref().is_some_and(|(path, _)| path.is_ident("Default"));
+                if let (true, Some(name), Some(value)) =
+                    (is_default, type_name(&item.self_ty), defaults::of_impl(&item))
+                {
+                    self.values.entry(defaults::key(&name)).or_insert_with(|| value.clone());
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Appends a row per setting of the struct `name`, whose value is `default` if it has one.
@@ -101,9 +115,12 @@ impl Source {
                 meaning += &meanings(words);
             }
             let default = match default {
-                Some(expr) => match defaults::text(self, expr).with_context(named)? {
-                    Default::Value(value) => format!("`{value}`"),
-                    Default::Unset => "not set".to_owned(),
+                Some(expr) => match defaults::text(self, expr) {
+                    Ok(Default::Value(value)) => format!("`{value}`"),
+                    Ok(Default::Unset) => "not set".to_owned(),
+                    // What is computed is described by whoever wrote it.
+                    Err(_) if meaning.contains("default") => "see there".to_owned(),
+                    Err(error) => return Err(error.context(named())),
                 },
                 None if serde_flag(&field.attrs, "default") => "not set".to_owned(),
                 None => "required".to_owned(),
@@ -124,11 +141,25 @@ impl Source {
         item.variants.iter().find(|it| it.ident == variant).map(|it| word(item, it))
     }
 
+    /// What `Default::default` of a type gives that derives it.
+    pub(super) fn derived_default(&self, name: &str) -> Option<String> {
+        if let Some(item) = self.enums.get(name) {
+            let is_default = |it: &&syn::Variant| it.attrs.iter().any(|it| it.path().is_ident("default"));
+            return item.variants.iter().find(is_default).map(|it| word(item, it));
+        }
+        Some(match name {
+            "BTreeMap" | "HashMap" => "{}".to_owned(),
+            "Vec" | "BTreeSet" => "[]".to_owned(),
+            _ => self.derived_default(&type_name(inside(self.structs.get(name)?)?)?)?,
+        })
+    }
+
     /// What a user may write for a type.
     fn kind(&self, ty: &Type) -> anyhow::Result<String> {
         let name = type_name(ty).context("its type has no name")?;
         Ok(match name.as_str() {
-            "Option" => self.kind(argument(ty)?)?,
+            "Option" | "Serde" => self.kind(argument(ty)?)?,
+            "BTreeMap" | "HashMap" => "map".to_owned(),
             "Vec" | "BTreeSet" => format!("list of {}", self.kind(argument(ty)?)?),
             "Duration" => "duration".to_owned(),
             "SocketAddr" => "address:port".to_owned(),
@@ -142,15 +173,14 @@ impl Source {
                     let words = item.variants.iter().map(|it| format!("`{}`", word(item, it)));
                     words.collect::<Vec<_>>().join(", ")
                 }
-                // A type of its own says in the first words of its doc comment what it is, as in "Size in bytes: ...".
                 None => {
-                    let item = self
-                        .structs
-                        .get(other)
-                        .with_context(|| format!("type `{other}` has no words yet"))?;
-                    let docs = docs(&item.attrs);
-                    let end = docs.find([':', '.', ',']).unwrap_or(docs.len());
-                    docs[..end].to_lowercase()
+                    let unknown = || format!("type `{other}` has no words yet");
+                    let item = self.structs.get(other).with_context(unknown)?;
+                    // A type of its own is written as the type that it is read from.
+                    match serde(&item.attrs, "try_from").or_else(|| serde(&item.attrs, "from")) {
+                        Some(wire) => self.kind(&syn::parse_str(&wire)?)?,
+                        None => self.kind(inside(item).with_context(unknown)?)?,
+                    }
                 }
             },
         })
@@ -230,6 +260,14 @@ fn each_serde(attributes: &[Attribute], mut visit: impl FnMut(String, Option<Str
         });
         // The compiler has accepted the attribute: what is left over here is a form without a value of interest.
         drop(result);
+    }
+}
+
+/// The type that a struct of one unnamed field wraps.
+fn inside(item: &ItemStruct) -> Option<&Type> {
+    match &item.fields {
+        Fields::Unnamed(fields) if fields.unnamed.len() == 1 => fields.unnamed.first().map(|it| &it.ty),
+        _ => None,
     }
 }
 
@@ -323,6 +361,66 @@ mod tests {
     }
 
     #[test]
+    fn a_type_of_its_own_is_written_as_what_it_is_read_from() {
+        check(
+            r#"
+            pub struct Config {
+                /// Upper bounds; powers of two by default.
+                pub bounds: Bounds,
+            }
+            #[serde(try_from = "Vec<Serde<Duration>>")]
+            pub struct Bounds(Vec<Duration>);
+            impl Default for Config { fn default() -> Self { Self { bounds: Bounds::powers(2) } } }"#,
+            "| `bounds` | list of durations | see there | Upper bounds; powers of two by default. |\n",
+        );
+    }
+
+    #[test]
+    fn derived_defaults_are_shown() {
+        check(
+            r#"
+            pub struct Config {
+                /// Names by port.
+                pub names: Names,
+                /// What to do.
+                pub mode: Mode,
+            }
+            pub struct Names(BTreeMap<u16, String>);
+            #[serde(rename_all = "lowercase")]
+            pub enum Mode {
+                /// Stop.
+                Stop,
+                /// Go.
+                #[default]
+                Go,
+            }
+            impl Default for Config {
+                fn default() -> Self { Self { names: Names::default(), mode: Mode::default() } }
+            }"#,
+            "\
+| `names` | map | `{}` | Names by port. |
+| `mode` | `stop`, `go` | `go` | What to do. `stop`: Stop. `go`: Go. |
+",
+        );
+    }
+
+    #[test]
+    fn a_default_that_is_neither_shown_nor_described_is_refused() {
+        let source = r#"
+            pub struct Config {
+                /// Upper bounds.
+                pub bounds: Vec<u64>,
+            }
+            impl Default for Config { fn default() -> Self { Self { bounds: powers(2) } } }"#;
+        let error = table(&[source.to_owned()]).unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            "setting `bounds`: cannot render powers as a default; \
+             describe it in the doc comment or teach it to xtask/src/docs/defaults.rs"
+        );
+    }
+
+    #[test]
     fn a_section_inside_has_dots() {
         check(
             r#"
@@ -355,18 +453,18 @@ mod tests {
 
     #[test]
     fn a_setting_without_docs_is_refused() {
-        let error = table("pub struct Config { pub path: PathBuf }").unwrap_err();
+        let error = table(&["pub struct Config { pub path: PathBuf }".to_owned()]).unwrap_err();
         assert_eq!(error.to_string(), "setting `path` has no doc comment");
     }
 
     #[test]
     fn no_settings_are_no_table() {
-        assert_eq!(table("pub struct Config {}").unwrap(), "There are none.\n");
+        assert_eq!(table(&["pub struct Config {}".to_owned()]).unwrap(), "There are none.\n");
     }
 
     #[track_caller]
     fn check(source: &str, rows: &str) {
         let head = "| Setting | Type | Default | Meaning |\n| --- | --- | --- | --- |\n";
-        assert_eq!(table(source).unwrap(), format!("{head}{rows}"));
+        assert_eq!(table(&[source.to_owned()]).unwrap(), format!("{head}{rows}"));
     }
 }
