@@ -160,7 +160,10 @@ impl Source {
         Ok(match name.as_str() {
             "Option" | "Serde" => self.kind(argument(ty)?)?,
             "BTreeMap" | "HashMap" => "map".to_owned(),
-            "Vec" | "BTreeSet" => format!("list of {}", self.kind(argument(ty)?)?),
+            "Vec" | "BTreeSet" => match self.kind(argument(ty)?)? {
+                words if words.ends_with('`') => format!("list of {words}"),
+                word => format!("list of {word}s"),
+            },
             "Duration" => "duration".to_owned(),
             "SocketAddr" => "address:port".to_owned(),
             "PathBuf" => "path".to_owned(),
