@@ -234,6 +234,20 @@ service:
     assert_eq!(ledger, Ledger { consumed: 5, produced: 0, dropped: 5, queued: 0 });
 }
 
+/// A replay must not hang for ever because a backend does not answer.
+#[tokio::test(start_paused = true)]
+async fn the_deadline_holds_when_receivers_end_by_themselves() {
+    let brief =
+        fakes::receiver("source", FLOWS, |output, _| async move { Ok(output.send(records(4)).await?) });
+    let stuck = fakes::exporter("record", FLOWS, |mut input| async move {
+        input.recv().await;
+        future::pending().await
+    });
+    let (engine, _) = create(CHAIN, &[brief, fakes::passing("pass", FLOWS), stuck]).await.unwrap();
+    let report = engine.run(future::pending()).await;
+    check_failures(&report, &["exporter `record` did not finish within 10s"]);
+}
+
 /// A bug in one exporter stops the run, and takes nothing from the others.
 #[tokio::test(start_paused = true)]
 async fn a_panic_stops_the_run_with_a_drain() {
