@@ -1,7 +1,8 @@
 use std::{collections::BTreeMap, fmt, num::NonZeroUsize, time::Duration};
 
-use component::{Id, Kind, Settings};
+use component::{Id, InvalidSetting, Kind, Settings};
 use model::Signal;
+use serde::Deserialize;
 
 use crate::{Diagnostic, Place};
 
@@ -78,12 +79,37 @@ impl fmt::Display for PipelineName {
 }
 
 /// Settings of the whole, from the section `service`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Service {
     /// Time that draining may take after a request to stop. What remains then is dropped and counted.
+    ///
+    /// At most an hour: whoever stops the process, an init system or a kubelet, kills it long before.
+    #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
-    /// Most batches that wait in front of each component.
+
+    /// Most batches that wait in front of each component. At most 65536.
     pub queue_size: NonZeroUsize,
+}
+
+impl Service {
+    const MAX_SHUTDOWN_TIMEOUT: Duration = Duration::from_hours(1);
+    const MAX_QUEUE_SIZE: usize = 65_536;
+
+    /// Checks bounds that types cannot express.
+    pub(crate) fn validate(&self) -> Vec<InvalidSetting> {
+        let Self { shutdown_timeout, queue_size } = self;
+        let mut invalid = Vec::new();
+        if *shutdown_timeout > Self::MAX_SHUTDOWN_TIMEOUT {
+            let message = "expected at most `1h`".to_owned();
+            invalid.push(InvalidSetting { path: "shutdown_timeout".to_owned(), message });
+        }
+        if queue_size.get() > Self::MAX_QUEUE_SIZE {
+            let message = format!("expected at most {}, found {queue_size}", Self::MAX_QUEUE_SIZE);
+            invalid.push(InvalidSetting { path: "queue_size".to_owned(), message });
+        }
+        invalid
+    }
 }
 
 impl Default for Service {

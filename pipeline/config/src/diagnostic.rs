@@ -1,4 +1,4 @@
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, fmt, ops::Range, sync::Arc};
 
 /// Where something in the configuration comes from.
 ///
@@ -83,6 +83,25 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// A mistake in one source, before it is shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    /// What to underline: bytes of the source.
+    pub(crate) span: Range<usize>,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+}
+
+impl Problem {
+    pub(crate) fn new(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self { span, message: message.into(), help: None }
+    }
+
+    pub(crate) fn with_help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+}
+
 /// A line of a file with a part of it underlined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Snippet {
@@ -100,7 +119,8 @@ impl Snippet {
 
     pub(crate) fn new(line: &str, position: Position, len: usize) -> Self {
         let column = position.column.saturating_sub(1);
-        let skip = if column + len < Self::MAX_WIDTH { 0 } else { column.saturating_sub(Self::MAX_WIDTH / 2) };
+        let skip =
+            if column + len < Self::MAX_WIDTH { 0 } else { column.saturating_sub(Self::MAX_WIDTH / 2) };
         // A file may hold anything, and a terminal obeys control characters.
         let printable = |c: char| if c.is_control() { ' ' } else { c };
         let line: String = line.chars().skip(skip).take(Self::MAX_WIDTH).map(printable).collect();

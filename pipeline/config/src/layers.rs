@@ -1,0 +1,162 @@
+use std::ops::Range;
+
+use figment::{
+    Figment, Metadata, Profile, Provider,
+    value::{Dict, Empty, Tag, Value},
+};
+
+use crate::{
+    Diagnostic, Place,
+    diagnostic::Problem,
+    node::{Content, Node},
+    source::Source,
+};
+
+/// One source of the configuration, read.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) source: Source,
+    pub(crate) root: Node,
+}
+
+impl Provider for &Layer {
+    fn metadata(&self) -> Metadata {
+        // By its number a value's layer is found again.
+        Metadata::from(self.source.name().to_owned(), self.source.layer().to_string())
+    }
+
+    fn data(&self) -> Result<figment::value::Map<Profile, Dict>, figment::Error> {
+        Ok([(Profile::Default, to_dict(&self.root))].into())
+    }
+}
+
+fn to_dict(node: &Node) -> Dict {
+    node.as_map().into_iter().flatten().map(|(key, entry)| (key.clone(), to_value(&entry.value))).collect()
+}
+
+fn to_value(node: &Node) -> Value {
+    match &node.content {
+        Content::Null => Empty::None.into(),
+        Content::Bool(it) => (*it).into(),
+        Content::Unsigned(it) => (*it).into(),
+        Content::Signed(it) => (*it).into(),
+        Content::Float(it) => (*it).into(),
+        Content::Text(text) | Content::Written { text, plain: _ } => text.as_str().into(),
+        Content::List(nodes) => nodes.iter().map(to_value).collect::<Vec<_>>().into(),
+        Content::Map(_) => Value::Dict(Tag::Default, to_dict(node)),
+        // Something must keep the place of what was reported.
+        Content::Broken => "".into(),
+    }
+}
+
+/// The sources, merged: maps by key, anything else replaced by the later source.
+#[derive(Debug)]
+pub(crate) struct Layers {
+    layers: Vec<Layer>,
+    figment: Figment,
+    merged: Value,
+}
+
+impl Layers {
+    pub(crate) fn new(layers: Vec<Layer>) -> Self {
+        let figment = layers.iter().fold(Figment::new(), Figment::merge);
+        let data = figment.data().ok().and_then(|mut it| it.remove(&Profile::Default));
+        Self { merged: Value::Dict(Tag::Default, data.unwrap_or_default()), figment, layers }
+    }
+
+    /// Returns the merged value at a path; list elements are named by their number.
+    pub(crate) fn value(&self, path: &[&str]) -> Option<&Value> {
+        path.iter().try_fold(&self.merged, |value, key| child(value, key))
+    }
+
+    /// Returns the merged map at a path, or nothing.
+    pub(crate) fn entries(&self, path: &[&str]) -> impl Iterator<Item = (&str, &Value)> {
+        let dict = self.value(path).and_then(Value::as_dict);
+        dict.into_iter().flatten().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// Finds where the merged value at a path was written, or as much of the path as was.
+    pub(crate) fn locate(&self, path: &[&str]) -> Option<Located<'_>> {
+        let mut value = &self.merged;
+        for key in path {
+            match child(value, key) {
+                Some(inner) => value = inner,
+                None => break,
+            }
+        }
+        let metadata = self.figment.get_metadata(value.tag())?;
+        let number: usize = metadata.source.as_ref()?.custom()?.parse().ok()?;
+        let Layer { source, root } = self.layers.iter().find(|it| it.source.layer() == number)?;
+        let mut located = Located { source, key_span: None, node: root };
+        for key in path {
+            match &located.node.content {
+                Content::Map(map) => {
+                    let Some(entry) = map.get(*key) else { break };
+                    located.key_span = Some(&entry.key_span);
+                    located.node = &entry.value;
+                }
+                Content::List(nodes) => {
+                    let Some(node) = key.parse().ok().and_then(|idx: usize| nodes.get(idx)) else { break };
+                    located.node = node;
+                }
+                _ => break,
+            }
+        }
+        Some(located)
+    }
+
+    /// Returns the place of what has no better one: the last source that was not given as an argument.
+    pub(crate) fn whole(&self) -> Place {
+        let sources = || self.layers.iter().map(|it| &it.source);
+        match sources().rfind(|it| it.has_lines()).or_else(|| sources().last()) {
+            Some(source) => source.whole(),
+            None => Place::new(0, "configuration".into(), None),
+        }
+    }
+}
+
+fn child<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+    match value {
+        Value::Dict(_, dict) => dict.get(key),
+        Value::Array(_, values) => values.get(key.parse::<usize>().ok()?),
+        _ => None,
+    }
+}
+
+/// A value where it was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Located<'a> {
+    pub(crate) source: &'a Source,
+    key_span: Option<&'a Range<usize>>,
+    pub(crate) node: &'a Node,
+}
+
+impl Located<'_> {
+    fn key_span(&self) -> &Range<usize> {
+        self.key_span.unwrap_or(&self.node.span)
+    }
+
+    /// A block collection, or nothing at all, is shown by its key.
+    fn value_span(&self) -> &Range<usize> {
+        if self.node.span.is_empty() { self.key_span() } else { &self.node.span }
+    }
+
+    /// Returns the value as the source writes it.
+    pub(crate) fn written(&self) -> &str {
+        self.source.slice(&self.node.span)
+    }
+
+    pub(crate) fn key_place(&self) -> Place {
+        self.source.place(self.key_span())
+    }
+
+    /// Shows a problem at the key.
+    pub(crate) fn at_key(&self, message: String, help: Option<String>) -> Diagnostic {
+        self.source.diagnostic(Problem { span: self.key_span().clone(), message, help })
+    }
+
+    /// Shows a problem at the value.
+    pub(crate) fn at_value(&self, message: String, help: Option<String>) -> Diagnostic {
+        self.source.diagnostic(Problem { span: self.value_span().clone(), message, help })
+    }
+}
