@@ -1,0 +1,33 @@
+//! The components that this program is made of: the only place that names them.
+
+use component::Factory;
+
+/// Returns the factory of every component, in the order in which documents list them.
+pub(crate) fn factories() -> Vec<Factory> {
+    vec![
+        // Receivers
+        // Processors
+        process_processor::factory(),
+        join_processor::factory(),
+        // Connectors
+        links_connector::factory(),
+        // Exporters
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A configuration names components by section and type, so two of one kind need different types.
+    #[test]
+    fn each_component_has_a_name_of_its_own() {
+        let mut names = BTreeSet::new();
+        for factory in factories() {
+            let name = (factory.kind(), factory.type_name());
+            assert!(names.insert(name), "there are two of {name:?}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use component::Registry;
+use config::Checked;
+use engine::{Engine, Report};
+use tokio::{runtime, sync::Notify};
+use tracing::warn;
+
+use crate::{cli::Options, log, output, settings, signals::StopSignals};
+
+/// The agent shares its host with what it observes: two threads keep up with all that the receiver can read.
+const N_THREADS: usize = 2;
+
+/// Threads for blocking work, such as writing files. They exist only while there is some.
+const MAX_BLOCKING_THREADS: usize = 8;
+
+/// How long threads that still work when everything else has ended are waited for.
+const THREADS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Runs the pipelines until they end or a signal asks to stop.
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    log::init(options);
+    let Some(checked) = settings::load_or_explain(options)? else { return Ok(ExitCode::FAILURE) };
+    for warning in &checked.warnings {
+        warn!(place = %warning.place(), help = warning.help(), "{}", warning.message());
+    }
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(N_THREADS)
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .thread_name("ridley")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(run_until_stopped(&checked));
+    runtime.shutdown_timeout(THREADS_PATIENCE);
+    result
+}
+
+async fn run_until_stopped(checked: &Checked) -> anyhow::Result<ExitCode> {
+    let mut signals = StopSignals::install().context("cannot handle signals")?;
+    let registry = Arc::new(Registry::default());
+    let engine = tokio::select! {
+        engine = Engine::create(checked, &registry) => engine?,
+        // Nothing has been received yet, so there is nothing to drain.
+        _ = signals.requested() => return Ok(ExitCode::SUCCESS),
+    };
+    announce(&engine)?;
+    let stop = Notify::new();
+    let run = engine.run(stop.notified());
+    let watch = async {
+        signals.requested().await;
+        stop.notify_one();
+        signals.exit_at_next().await
+    };
+    let report: Report = tokio::select! {
+        report = run => report,
+        never = watch => never,
+    };
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Tells in one line where to look.
+fn announce(engine: &Engine) -> anyhow::Result<()> {
+    let notices = engine.notices();
+    if !notices.is_empty() {
+        output::note(format_args!("ridley {}: {}", env!("CARGO_PKG_VERSION"), notices.join("; ")))?;
+    }
+    Ok(())
+}
