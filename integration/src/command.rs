@@ -54,7 +54,13 @@ pub fn run_with_input(tool: &str, arguments: &[&str], input: &str) -> anyhow::Re
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!("{} failed with {}: {}{}\ninput:\n{input}", spoken(), output.status, stderr.trim(), stdout.trim());
+        bail!(
+            "{} failed with {}: {}{}\ninput:\n{input}",
+            spoken(),
+            output.status,
+            stderr.trim(),
+            stdout.trim()
+        );
     }
     Ok(stdout)
 }

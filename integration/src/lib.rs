@@ -1,9 +1,9 @@
 //! The oracle: judges the `ridley` binary by traffic whose every byte is known.
 //!
 //! A [`Case`] is data: a path through a small network of its own, a script that both ends of each connection follow,
-//! and how the connections must end. [`Case::run`] builds the network from namespaces ([`World`]), has two processes
-//! talk ([`Peer`], whose program is `src/bin/peer`), and compares three witnesses: what the applications report, what
-//! the kernel counted, and what the agent ([`Agent`]) exposes.
+//! and how the connections must end. [`Case::play`] has two processes talk ([`Peer`], whose program is `src/bin/peer`)
+//! in a network of namespaces ([`World`]), and says at each [`Moment`] what a correct observer must have counted.
+//! [`Agent`] runs the real binary and compares.
 //!
 //! This crate uses nothing of the pipeline. It knows the agent as a user does: a binary, a configuration, a scrape.
 
@@ -16,19 +16,47 @@ pub mod command;
 pub mod edges;
 pub mod exposition;
 pub mod kernel;
-pub mod lab;
 pub mod payload;
 pub mod peer;
 pub mod plan;
 pub mod poll;
-pub mod trials;
-pub mod truth;
 pub mod world;
+
+use std::{
+    env,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
 
 pub use self::{
     agent::Agent,
-    case::{Case, Fault, Outcome},
-    lab::Lab,
+    case::{Case, Moment, Outcome},
     peer::Peer,
-    world::{Family, Path, World},
+    world::World,
 };
+
+/// Returns the path of a program that was built with these tests: beside them, or one folder up.
+///
+/// # Errors
+///
+/// There is none; the message names the places.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let own = env::current_exe().context("cannot tell where this program is")?;
+    let folders = own.ancestors().skip(1).take(2).map(Path::to_path_buf);
+    let places: Vec<_> = folders.map(|folder| folder.join(name)).collect();
+    match places.iter().find(|it| it.is_file()) {
+        Some(path) => Ok(path.clone()),
+        None => bail!(
+            "there is no {}",
+            places.iter().map(|it| it.display().to_string()).collect::<Vec<_>>().join(", nor ")
+        ),
+    }
+}
+
+/// Tells whoever watches the tests something that no result can carry.
+fn note(text: &str) {
+    // Nobody watches when standard error is closed.
+    let _told = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,6 +1,6 @@
 //! What the harness tells a peer to do, and what the peer reports: the JSON lines between the two processes.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,8 @@ impl Side {
 pub struct Plan {
     /// Name of the process, at most 15 bytes.
     pub name: String,
+    /// Control group to move to before the first socket is made.
+    pub control_group: PathBuf,
     /// The part to play.
     pub side: Side,
     /// Where to connect to, or to listen on.
@@ -145,6 +147,8 @@ pub enum Order {
     Go,
     /// Open or accept nothing more, and finish.
     Stop,
+    /// Say what has happened so far.
+    Report,
 }
 
 /// What a peer tells the harness, one per line.
@@ -155,6 +159,8 @@ pub enum Event {
     Ready,
     /// Every connection waits at a hold.
     Holding(Report),
+    /// The answer to an order for a report.
+    Underway(Report),
     /// Everything is over.
     Done(Report),
 }

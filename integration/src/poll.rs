@@ -43,7 +43,10 @@ pub fn until_lasting(
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the condition lives in another process, and there is no runtime here")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the condition lives in another process, and there is no runtime here"
+)]
 fn pause() {
     std::thread::sleep(PAUSE);
 }

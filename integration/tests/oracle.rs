@@ -1,1 +1,99 @@
-fn main() {}
+//! Every case of the oracle against the real agent: what the applications sent, what the kernel says of the sockets that
+//! are open, and what the agent exposes must be equal.
+//!
+//! All cases share one network and one agent, whose edges are told apart by the peers' names.
+
+use std::{
+    process::ExitCode,
+    sync::{Arc, Condvar, Mutex, RwLock},
+};
+
+use anyhow::{Context, anyhow};
+use integration::{
+    Agent, Case, Moment, World,
+    agent::LIVE,
+    cases,
+    edges::{Edges, Interest},
+    kernel,
+};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// Cases mostly wait, so that many run well on few processors.
+const THREADS: usize = 8;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(Some(THREADS));
+    let lab = if arguments.list { Err(anyhow!("only listed")) } else { Lab::new() };
+    let lab = Arc::new(lab);
+    let mut trials: Vec<_> = cases::all().into_iter().map(|case| trial(&lab, case)).collect();
+    let n_cases = trials.iter().filter(|it| !arguments.is_filtered_out(it)).count();
+    let last = Arc::clone(&lab);
+    trials.push(Trial::test("nothing_moves_after_the_end", move || on(&last, |lab| lab.last(n_cases))));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(lab: &Arc<anyhow::Result<Lab>>, case: Case) -> Trial {
+    let lab = Arc::clone(lab);
+    Trial::test(case.name, move || on(&lab, |lab| lab.run(&case)))
+}
+
+fn on(lab: &anyhow::Result<Lab>, run: impl FnOnce(&Lab) -> anyhow::Result<()>) -> Result<(), Failed> {
+    let lab = lab.as_ref().map_err(|error| format!("{error:#}"))?;
+    run(lab).map_err(|error| format!("{error:#}").into())
+}
+
+/// What the cases share.
+struct Lab {
+    world: World,
+    agent: RwLock<Option<Agent>>,
+    over: Mutex<Over>,
+    one_more: Condvar,
+}
+
+/// What the cases that are over left behind.
+#[derive(Default)]
+struct Over {
+    n: usize,
+    names: Vec<String>,
+    ports: Vec<u16>,
+    edges: Edges,
+}
+
+impl Lab {
+    fn new() -> anyhow::Result<Self> {
+        let world = World::new()?;
+        let agent = Agent::start(LIVE)?;
+        Ok(Self { world, agent: RwLock::new(Some(agent)), over: Mutex::default(), one_more: Condvar::new() })
+    }
+
+    fn run(&self, case: &Case) -> anyhow::Result<()> {
+        let played = case.play(&self.world, &mut |moment| {
+            if moment.truth().active > 0 {
+                kernel::check_open_sockets(&self.world, moment)?;
+            }
+            let agent = self.agent.read().expect("no case panics while it reads");
+            agent.as_ref().context("the agent has been stopped")?.expect(moment)
+        });
+        let mut over = self.over.lock().expect("no case panics while it counts");
+        over.n += 1;
+        if let Ok(Moment { route: _, interest, edges }) = &played {
+            over.names.extend_from_slice(&interest.names);
+            over.ports.extend_from_slice(&interest.ports);
+            over.edges.0.extend(edges.0.clone());
+        }
+        self.one_more.notify_all();
+        played.map(drop)
+    }
+
+    /// Waits until all other cases are over, ends the agent, and compares its last word with all of them at once.
+    fn last(&self, n_cases: usize) -> anyhow::Result<()> {
+        let over = self.over.lock().expect("no case panics while it counts");
+        let over =
+            self.one_more.wait_while(over, |over| over.n < n_cases).expect("no case panics while it counts");
+        let agent = self.agent.write().expect("no case panics while it reads").take();
+        let last = agent.context("the agent has been stopped")?.stop()?;
+        let interest = Interest { names: over.names.clone(), ports: over.ports.clone() };
+        over.edges.compare(&Edges::of(&last, &interest)?)
+    }
+}

@@ -18,7 +18,8 @@ use crate::ledger::Ledger;
 
 /// How often a peer looks whether what it does not read has arrived.
 const PEEK_PAUSE: Duration = Duration::from_millis(1);
-const BUFFER: usize = 64 * 1024;
+/// No larger than the period of the payload, so that what one read returns lies in one piece of it.
+const BUFFER: usize = 48 * 1024;
 
 /// One connection on its way through the script.
 pub(crate) struct Conversation<'a> {

@@ -41,6 +41,8 @@ fn run() -> anyhow::Result<()> {
     let plan: Plan = serde_json::from_str(&line).context("cannot understand the plan")?;
     // The name of the thread group's leader is the name of the process, whoever writes it.
     std::fs::write("/proc/self/comm", &plan.name).context("cannot set the process's name")?;
+    std::fs::write(plan.control_group.join("cgroup.procs"), "0")
+        .context("cannot move to the control group")?;
     let files = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })
         .context("cannot raise the limit of open files")?;
@@ -55,8 +57,10 @@ fn run() -> anyhow::Result<()> {
 }
 
 fn play(plan: &Plan, ledger: &Arc<Ledger>) -> anyhow::Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
     runtime.block_on(async {
         match plan.side {
             Side::Client => client::run(plan, ledger).await,
@@ -74,6 +78,7 @@ fn follow_orders(ledger: Arc<Ledger>) -> anyhow::Result<()> {
             match order {
                 Ok(Ok(Order::Go)) => ledger.release(),
                 Ok(Ok(Order::Stop)) => ledger.stop(),
+                Ok(Ok(Order::Report)) if tell(&Event::Underway(ledger.report())).is_ok() => {}
                 _ => std::process::exit(2),
             }
         }

@@ -31,9 +31,8 @@ pub(crate) async fn run(plan: &Plan, ledger: &Arc<Ledger>) -> anyhow::Result<()>
         };
         rest -= 1;
         let (ledger, script) = (Arc::clone(ledger), Arc::clone(&script));
-        conversations.spawn(async move {
-            Conversation::new(stream, Side::Server, &ledger).follow(&script).await
-        });
+        conversations
+            .spawn(async move { Conversation::new(stream, Side::Server, &ledger).follow(&script).await });
     }
     while let Some(over) = conversations.join_next().await {
         over.context("a conversation panicked")??;

@@ -1,0 +1,265 @@
+//! Runs the `ridley` binary and reads what it exposes.
+
+use std::{
+    env,
+    io::{BufRead, BufReader},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{
+    binary,
+    case::Moment,
+    edges::{Edges, Interest},
+    exposition::Exposition,
+    poll,
+};
+
+/// The usual pipeline, with short intervals.
+pub const LIVE: &str = include_str!("../configs/live.yaml");
+/// Like [`LIVE`], and records every flow to the file that `RIDLEY_FLOWS` names.
+pub const RECORD: &str = include_str!("../configs/record.yaml");
+/// Replays the file that `RIDLEY_FLOWS` names.
+pub const REPLAY: &str = include_str!("../configs/replay.yaml");
+
+/// How long the agent may take to start, to count what happened, and to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a right count must stay right while connections are open: some intervals of the agent's.
+const CALM: Duration = Duration::from_millis(800);
+/// As long as a record may wait for its other end, and some intervals more.
+const CALM_AT_END: Duration = Duration::from_millis(2500);
+
+/// A running agent. It is killed with this value.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    address: SocketAddr,
+    log: Arc<Mutex<String>>,
+    // Removed at the end.
+    _folder: tempfile::TempDir,
+}
+
+impl Agent {
+    /// Starts the agent with a configuration, in which `${env:RIDLEY_ENDPOINT}` is the address it is scraped at, and
+    /// waits until it observes connections.
+    ///
+    /// # Errors
+    ///
+    /// The binary is missing, or ends; the message holds what it said.
+    pub fn start(config: &str) -> anyhow::Result<Self> {
+        let agent = Self::start_with(config, &[])?;
+        agent.await_observation()?;
+        Ok(agent)
+    }
+
+    /// Starts the agent with further variables of the environment, and waits until it can be scraped.
+    ///
+    /// # Errors
+    ///
+    /// As of [`start`](Self::start).
+    pub fn start_with(config: &str, variables: &[(&str, &Path)]) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("cannot make a folder for the configuration")?;
+        let path = folder.path().join("ridley.yaml");
+        std::fs::write(&path, config).context("cannot write the configuration")?;
+        let address = free_address()?;
+        // The agent ends with the thread that started it, however that ends.
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(program()?)
+            .arg("run")
+            .arg("--config")
+            .arg(&path)
+            .envs(variables.iter().copied())
+            .env("RIDLEY_ENDPOINT", address.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start the agent")?;
+        let stderr = child.stderr.take().expect("standard error is piped");
+        let log = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut kept = kept.lock().expect("nobody panics while appending");
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        });
+        let mut agent = Self { child, address, log, _folder: folder };
+        poll::until(PATIENCE, || {
+            agent.check_alive()?;
+            agent.scrape().map(drop)
+        })
+        .with_context(|| agent.log_in_words())?;
+        Ok(agent)
+    }
+
+    /// Returns the address that the agent is scraped at.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the agent's process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Returns what the agent has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("nobody panics while appending").clone()
+    }
+
+    /// Scrapes the agent as text.
+    ///
+    /// # Errors
+    ///
+    /// The agent does not answer, or not with 200.
+    pub fn scrape_text(&self, accept: &str) -> anyhow::Result<String> {
+        let url = format!("http://{}/metrics", self.address);
+        let mut response =
+            ureq::get(url).header("Accept", accept).call().context("cannot scrape the agent")?;
+        response.body_mut().with_config().limit(256 << 20).read_to_string().context("cannot read the scrape")
+    }
+
+    /// Scrapes the agent.
+    ///
+    /// # Errors
+    ///
+    /// The agent does not answer, or with something that is not as specified.
+    pub fn scrape(&self) -> anyhow::Result<Exposition> {
+        Exposition::parse(&self.scrape_text("text/plain;version=0.0.4")?)
+    }
+
+    /// Waits until the agent has counted the truth, and checks that it stays so.
+    ///
+    /// # Errors
+    ///
+    /// Says what differs, with what the agent logged.
+    pub fn expect(&self, moment: &Moment) -> anyhow::Result<()> {
+        self.expect_edges(&moment.interest, &moment.edges)
+    }
+
+    /// Like [`expect`](Self::expect), for other edges than the moment's.
+    ///
+    /// # Errors
+    ///
+    /// As of [`expect`](Self::expect).
+    pub fn expect_edges(&self, interest: &Interest, edges: &Edges) -> anyhow::Result<()> {
+        let is_over = edges.0.values().all(|totals| totals.active == 0);
+        let calm = if is_over { CALM_AT_END } else { CALM };
+        poll::until_lasting(PATIENCE, calm, || edges.compare(&Edges::of(&self.scrape()?, interest)?))
+            .with_context(|| self.log_in_words())
+    }
+
+    /// Asks the agent to end, scrapes it until it no longer answers, and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// The agent does not end in time, or not with exit code 0.
+    pub fn stop(mut self) -> anyhow::Result<Exposition> {
+        let mut last = self.scrape()?;
+        self.signal(Signal::TERM)?;
+        let start = Instant::now();
+        let status = loop {
+            match self.scrape() {
+                Ok(scrape) => last = scrape,
+                // The endpoint closes first, the process ends soon after.
+                Err(_) => break self.await_end(PATIENCE.saturating_sub(start.elapsed()))?,
+            }
+            ensure!(
+                start.elapsed() < PATIENCE,
+                "the agent runs on {PATIENCE:?} after the signal\n{}",
+                self.log_in_words()
+            );
+        };
+        ensure!(status.success(), "the agent ended with {status}\n{}", self.log_in_words());
+        Ok(last)
+    }
+
+    /// Sends a signal to the agent.
+    ///
+    /// # Errors
+    ///
+    /// The agent is gone.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("the agent has no process id")?;
+        kill_process(pid, signal).context("cannot signal the agent")
+    }
+
+    /// Waits until the agent has ended by itself.
+    ///
+    /// # Errors
+    ///
+    /// It runs on.
+    pub fn await_end(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
+        let child = &mut self.child;
+        let ended = poll::until(limit, || child.try_wait()?.context("the agent runs on"));
+        ended.with_context(|| self.log_in_words())
+    }
+
+    /// Opens connections until the agent shows one: from then on it misses none.
+    fn await_observation(&self) -> anyhow::Result<()> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
+        let address = listener.local_addr().context("a listener without an address")?;
+        let interest = Interest { names: Vec::new(), ports: vec![address.port()] };
+        poll::until(PATIENCE, || {
+            let client = TcpStream::connect(address).context("cannot connect to itself")?;
+            let server = listener.accept().context("cannot accept")?;
+            drop((client, server));
+            ensure!(!Edges::of(&self.scrape()?, &interest)?.0.is_empty(), "the agent shows no connection");
+            Ok(())
+        })
+        .with_context(|| self.log_in_words())
+    }
+
+    fn check_alive(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait().context("cannot wait for the agent")? {
+            None => Ok(()),
+            Some(status) => bail!("the agent ended with {status}"),
+        }
+    }
+
+    fn log_in_words(&self) -> String {
+        match self.log() {
+            log if log.is_empty() => "the agent logged nothing".to_owned(),
+            log => format!("the agent logged:\n{log}"),
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _killed = self.child.kill();
+        let _waited = self.child.wait();
+    }
+}
+
+/// Returns the binary to judge: `RIDLEY_BIN`, else the one in the folder that the tests were built to.
+///
+/// # Errors
+///
+/// There is none.
+pub fn program() -> anyhow::Result<PathBuf> {
+    match env::var_os("RIDLEY_BIN") {
+        Some(path) => std::path::absolute(&path).context("RIDLEY_BIN is no path"),
+        None => binary("ridley").context("the agent is missing: build it (`cargo build`), or set RIDLEY_BIN"),
+    }
+}
+
+/// Returns an address that nobody listens at. The kernel gives freed ports out again only after many others.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
+    listener.local_addr().context("a listener without an address")
+}

@@ -1,0 +1,252 @@
+//! The cases. To add one, add a few lines here; everything about it is data.
+
+use crate::{
+    case::{Case, Fault, Home, Outcome},
+    plan::{
+        Side::{Client, Server},
+        Step, Traffic,
+    },
+    world::{Family, Path},
+};
+
+const MIB: u64 = 1 << 20;
+
+/// Returns every case.
+pub fn all() -> Vec<Case> {
+    [payload(), paths(), endings(), failures(), crowds(), names()].concat()
+}
+
+/// Returns the case of a name.
+///
+/// # Panics
+///
+/// There is none of that name.
+pub fn named(name: &str) -> Case {
+    all().into_iter().find(|it| it.name == name).expect("the caller names an existing case")
+}
+
+/// What travels.
+fn payload() -> Vec<Case> {
+    vec![
+        Case::new("short_connection", short()),
+        Case::new("connection_without_payload", []),
+        Case::new("one_byte_each_way", [send(Client, 1), send(Server, 1)]),
+        Case::new(
+            "keep_alive_while_it_stays_open",
+            [
+                repeat(50, [send(Client, 200), send(Server, 1000)]),
+                Step::Hold,
+                repeat(50, [send(Client, 200), send(Server, 1000)]),
+                Step::Hold,
+            ],
+        ),
+        Case::new("bulk_request", [send(Client, 64 * MIB), Step::Hold]),
+        Case::new("bulk_response", [send(Server, 64 * MIB), Step::Hold]),
+        Case::new("bulk_both_ways_at_once", [exchange(64 * MIB, 64 * MIB), Step::Hold]),
+        Case::new(
+            "server_speaks_first",
+            [send(Server, 37), Step::Hold, send(Client, 64), send(Server, 1200)],
+        ),
+        Case::new("client_only_sends", [send(Client, 5000)]),
+        Case::new("server_only_sends", [send(Server, 5000), close(Server)]),
+    ]
+}
+
+/// Which way it travels.
+fn paths() -> Vec<Case> {
+    let case = |name, path, family| Case { path, family, ..Case::new(name, held()) };
+    vec![
+        case("over_ipv6", Path::TwoNodes, Family::Ipv6),
+        case("over_mapped_addresses", Path::TwoNodes, Family::Mapped),
+        case("through_a_service", Path::Service, Family::Ipv4),
+        case("through_a_service_over_ipv6", Path::Service, Family::Ipv6),
+        case("through_a_service_over_mapped_addresses", Path::Service, Family::Mapped),
+        case("on_one_node", Path::OneNode, Family::Ipv4),
+        case("on_one_node_over_ipv6", Path::OneNode, Family::Ipv6),
+        case("over_loopback", Path::Loopback, Family::Ipv4),
+        case("over_loopback_ipv6", Path::Loopback, Family::Ipv6),
+        case("over_loopback_mapped", Path::Loopback, Family::Mapped),
+        case("to_its_own_address", Path::OwnAddress, Family::Ipv4),
+        Case {
+            path: Path::Loopback,
+            ..Case::new("bulk_over_loopback", [exchange(64 * MIB, 64 * MIB), Step::Hold])
+        },
+        Case {
+            path: Path::Service,
+            ..Case::new("bulk_through_a_service", [exchange(8 * MIB, 8 * MIB), Step::Hold])
+        },
+    ]
+}
+
+/// How established connections end.
+fn endings() -> Vec<Case> {
+    let reset = |name, script: &[Step], outcome| Case { outcome, ..Case::new(name, script) };
+    vec![
+        Case::new("server_closes_first", [send(Client, 200), send(Server, 1000), close(Server)]),
+        Case::new(
+            "client_half_closes",
+            [send(Client, 3000), finish(Client), Step::Hold, send(Server, 70_000), close(Server)],
+        ),
+        Case::new(
+            "server_half_closes",
+            [send(Server, 3000), finish(Server), Step::Hold, send(Client, 70_000)],
+        ),
+        Case::new("both_half_close", [exchange(500, 600), finish(Client), finish(Server), Step::Hold]),
+        reset(
+            "client_resets",
+            &[send(Client, 100), send(Server, 200), Step::Reset { by: Client }],
+            Outcome::ClientReset,
+        ),
+        reset(
+            "server_resets",
+            &[send(Server, 100), send(Client, 200), Step::Reset { by: Server }],
+            Outcome::ServerReset,
+        ),
+        reset(
+            "client_resets_without_payload",
+            &[Step::Hold, Step::Reset { by: Client }],
+            Outcome::ClientReset,
+        ),
+        reset(
+            "server_closes_with_unread_data",
+            &[send(Server, 100), unread(Client, 1000), close(Server)],
+            Outcome::ServerReset,
+        ),
+        reset(
+            "client_closes_with_unread_data",
+            &[send(Client, 100), unread(Server, 1000), close(Client)],
+            Outcome::ClientReset,
+        ),
+        Case {
+            path: Path::Loopback,
+            ..reset(
+                "client_resets_over_loopback",
+                &[exchange(900, 800), Step::Reset { by: Client }],
+                Outcome::ClientReset,
+            )
+        },
+        Case {
+            path: Path::Service,
+            ..reset(
+                "server_resets_through_a_service",
+                &[exchange(900, 800), Step::Reset { by: Server }],
+                Outcome::ServerReset,
+            )
+        },
+    ]
+}
+
+/// Attempts that never become connections.
+fn failures() -> Vec<Case> {
+    let attempts = |name, path, family, fault, reason| Case {
+        path,
+        family,
+        fault,
+        outcome: Outcome::Fails(reason),
+        traffic: Traffic { connections: Some(10), parallel: 5, ..Traffic::default() },
+        ..Case::new(name, [])
+    };
+    let refused = |name, path, family| attempts(name, path, family, Fault::NobodyListens, "refused");
+    let canceled = |name, family| {
+        let mut case = attempts(name, Path::TwoNodes, family, Fault::ArrivalsDropped, "canceled");
+        case.traffic.cancel_after_ms = Some(300);
+        case
+    };
+    vec![
+        refused("refused", Path::TwoNodes, Family::Ipv4),
+        refused("refused_over_ipv6", Path::TwoNodes, Family::Ipv6),
+        refused("refused_over_mapped_addresses", Path::TwoNodes, Family::Mapped),
+        refused("refused_over_loopback", Path::Loopback, Family::Ipv4),
+        refused("refused_through_a_service", Path::Service, Family::Ipv4),
+        attempts("timeout", Path::TwoNodes, Family::Ipv4, Fault::ArrivalsDropped, "timeout"),
+        attempts("timeout_over_ipv6", Path::TwoNodes, Family::Ipv6, Fault::ArrivalsDropped, "timeout"),
+        attempts("unreachable", Path::Nowhere, Family::Ipv4, Fault::None, "unreachable"),
+        attempts("unreachable_over_ipv6", Path::Nowhere, Family::Ipv6, Fault::None, "unreachable"),
+        attempts("service_without_pods", Path::EmptyService, Family::Ipv4, Fault::None, "refused"),
+        attempts("service_without_pods_over_ipv6", Path::EmptyService, Family::Ipv6, Fault::None, "refused"),
+        canceled("canceled", Family::Ipv4),
+        canceled("canceled_over_ipv6", Family::Ipv6),
+    ]
+}
+
+/// Many connections.
+fn crowds() -> Vec<Case> {
+    let crowd = |name, connections, parallel, script: &[Step]| {
+        let mut case = Case::new(name, script);
+        case.traffic.connections = Some(connections);
+        case.traffic.parallel = parallel;
+        case
+    };
+    vec![
+        crowd(
+            "thousand_parallel_connections",
+            1000,
+            1000,
+            &[exchange(300, 700), Step::Hold, exchange(30, 70)],
+        ),
+        crowd("many_connections_one_after_the_other", 500, 1, &short()),
+        crowd("churn", 5000, 50, &short()),
+        Case { path: Path::Loopback, ..crowd("churn_over_loopback", 5000, 50, &short()) },
+        Case { path: Path::Service, ..crowd("hundred_connections_through_a_service", 100, 100, &held()) },
+        Case {
+            outcome: Outcome::ServerReset,
+            ..crowd("many_resets", 300, 20, &[send(Client, 40), send(Server, 50), Step::Reset { by: Server }])
+        },
+    ]
+}
+
+/// Whom it belongs to.
+fn names() -> Vec<Case> {
+    let mut worker = Case::new("worker_threads_have_their_process_name", held());
+    worker.traffic.on_worker_thread = true;
+    vec![
+        worker,
+        Case { home: Home::Unit, ..Case::new("service_units_are_named", held()) },
+        Case { home: Home::Container, ..Case::new("containers_are_named", held()) },
+    ]
+}
+
+fn short() -> [Step; 2] {
+    [send(Client, 200), send(Server, 1000)]
+}
+
+fn held() -> [Step; 3] {
+    [exchange(12_345, 54_321), Step::Hold, exchange(100, 10)]
+}
+
+const fn send(by: crate::plan::Side, bytes: u64) -> Step {
+    Step::Send { by, bytes }
+}
+
+const fn exchange(request: u64, response: u64) -> Step {
+    Step::Exchange { request, response }
+}
+
+const fn unread(by: crate::plan::Side, bytes: u64) -> Step {
+    Step::LeaveUnread { by, bytes }
+}
+
+const fn finish(by: crate::plan::Side) -> Step {
+    Step::FinishSending { by }
+}
+
+const fn close(by: crate::plan::Side) -> Step {
+    Step::Close { by }
+}
+
+fn repeat(times: u32, steps: impl Into<Vec<Step>>) -> Step {
+    Step::Repeat { times, steps: steps.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let cases = all();
+        assert_eq!(cases.iter().map(|it| it.name).collect::<BTreeSet<_>>().len(), cases.len());
+    }
+}

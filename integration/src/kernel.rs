@@ -1,0 +1,97 @@
+//! What the kernel says, without the agent: the witness that keeps the oracle itself honest.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+use crate::{
+    case::Moment,
+    poll,
+    world::{Namespace, World},
+};
+
+/// Bytes of the sockets that are open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sockets {
+    /// How many.
+    pub n: u64,
+    /// Bytes that the other end acknowledged.
+    pub acknowledged: u64,
+    /// Bytes that arrived.
+    pub received: u64,
+}
+
+/// Counters of a namespace since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections begun by `connect`.
+    pub active_opens: u64,
+    /// Connections begun by a listener.
+    pub passive_opens: u64,
+    /// Attempts that failed.
+    pub attempt_fails: u64,
+    /// Connections reset from established, or from waiting for the application's close.
+    pub estab_resets: u64,
+}
+
+/// Compares the sockets that are open with the truth, byte for byte at both ends.
+///
+/// # Errors
+///
+/// Says what differs; or `ss` cannot be run.
+pub fn check_open_sockets(world: &World, moment: &Moment) -> anyhow::Result<()> {
+    // The last acknowledgement may be a delayed one.
+    poll::until(Duration::from_secs(1), || compare_open_sockets(world, moment))
+}
+
+fn compare_open_sockets(world: &World, moment: &Moment) -> anyhow::Result<()> {
+    let truth = moment.truth();
+    let Moment { route, .. } = moment;
+    let client = sockets(world, route.client, "dport", route.dial.port())?;
+    // The kernel counts the client's SYN among the acknowledged bytes.
+    let expected =
+        Sockets { n: truth.active, acknowledged: truth.request + truth.active, received: truth.response };
+    ensure!(client == expected, "the client's sockets are {client:?}, expected {expected:?}");
+    let server = sockets(world, route.server, "sport", route.listen.port())?;
+    let expected = Sockets { n: truth.active, acknowledged: truth.response, received: truth.request };
+    ensure!(server == expected, "the server's sockets are {server:?}, expected {expected:?}");
+    Ok(())
+}
+
+/// Reads the counters of a namespace.
+///
+/// # Errors
+///
+/// They cannot be read.
+pub fn counters(world: &World, namespace: Namespace) -> anyhow::Result<Counters> {
+    let text = world.run_in(namespace, "cat", &["/proc/self/net/snmp"])?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let names: Vec<_> = lines.next().context("no names of TCP's counters")?.split(' ').collect();
+    let values: Vec<_> = lines.next().context("no TCP counters")?.split(' ').collect();
+    let get = |name: &str| {
+        let idx = names.iter().position(|it| *it == name).with_context(|| format!("no counter {name}"))?;
+        values.get(idx).context("too few counters")?.parse::<u64>().context("a counter is no number")
+    };
+    Ok(Counters {
+        active_opens: get("ActiveOpens")?,
+        passive_opens: get("PassiveOpens")?,
+        attempt_fails: get("AttemptFails")?,
+        estab_resets: get("EstabResets")?,
+    })
+}
+
+fn sockets(world: &World, namespace: Namespace, end: &str, port: u16) -> anyhow::Result<Sockets> {
+    let filter = format!("( {end} = :{port} )");
+    let text = world.run_in(namespace, "ss", &["-HtinO", "state", "established", &filter])?;
+    let mut sockets = Sockets::default();
+    for line in text.lines() {
+        let get = |field: &str| {
+            let value = line.split_whitespace().find_map(|it| it.strip_prefix(field));
+            value.map_or(Ok(0), str::parse::<u64>).with_context(|| format!("{field} is no number in: {line}"))
+        };
+        sockets.n += 1;
+        sockets.acknowledged += get("bytes_acked:")?;
+        sockets.received += get("bytes_received:")?;
+    }
+    Ok(sockets)
+}
