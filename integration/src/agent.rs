@@ -54,17 +54,17 @@ impl Agent {
     ///
     /// The binary is missing, or ends; the message holds what it said.
     pub fn start(config: &str) -> anyhow::Result<Self> {
-        let agent = Self::start_with(config, &[])?;
+        let agent = Self::launch(config, &[])?;
         agent.await_observation()?;
         Ok(agent)
     }
 
-    /// Starts the agent with further variables of the environment, and waits until it can be scraped.
+    /// Like [`start`](Self::start), with further variables of the environment; waits until the agent can be scraped.
     ///
     /// # Errors
     ///
     /// As of [`start`](Self::start).
-    pub fn start_with(config: &str, variables: &[(&str, &Path)]) -> anyhow::Result<Self> {
+    pub fn launch(config: &str, variables: &[(&str, &Path)]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a folder for the configuration")?;
         let path = folder.path().join("ridley.yaml");
         std::fs::write(&path, config).context("cannot write the configuration")?;
@@ -159,29 +159,34 @@ impl Agent {
             .with_context(|| self.log_in_words())
     }
 
-    /// Asks the agent to end, scrapes it until it no longer answers, and waits for its end.
+    /// Asks the agent to end, and returns its last word.
+    ///
+    /// # Errors
+    ///
+    /// As of [`last_word`](Self::last_word).
+    pub fn stop(self) -> anyhow::Result<Exposition> {
+        // Who has been scraped waits at its end for one more scrape.
+        self.scrape()?;
+        self.signal(Signal::TERM)?;
+        self.last_word()
+    }
+
+    /// Scrapes the agent until it no longer answers, waits for its end, and returns the last scrape.
     ///
     /// # Errors
     ///
     /// The agent does not end in time, or not with exit code 0.
-    pub fn stop(mut self) -> anyhow::Result<Exposition> {
-        let mut last = self.scrape()?;
-        self.signal(Signal::TERM)?;
+    pub fn last_word(mut self) -> anyhow::Result<Exposition> {
         let start = Instant::now();
-        let status = loop {
-            match self.scrape() {
-                Ok(scrape) => last = scrape,
-                // The endpoint closes first, the process ends soon after.
-                Err(_) => break self.await_end(PATIENCE.saturating_sub(start.elapsed()))?,
-            }
-            ensure!(
-                start.elapsed() < PATIENCE,
-                "the agent runs on {PATIENCE:?} after the signal\n{}",
-                self.log_in_words()
-            );
-        };
+        let mut last = None;
+        while let Ok(scrape) = self.scrape() {
+            last = Some(scrape);
+            ensure!(start.elapsed() < PATIENCE, "the agent does not end\n{}", self.log_in_words());
+        }
+        // The endpoint closes first, the process ends soon after.
+        let status = self.await_end(PATIENCE.saturating_sub(start.elapsed()))?;
         ensure!(status.success(), "the agent ended with {status}\n{}", self.log_in_words());
-        Ok(last)
+        last.with_context(|| format!("the agent was never scraped\n{}", self.log_in_words()))
     }
 
     /// Sends a signal to the agent.
@@ -209,7 +214,11 @@ impl Agent {
     }
 
     /// Opens connections until the agent shows one: from then on it misses none.
-    fn await_observation(&self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// It shows none.
+    pub fn await_observation(&self) -> anyhow::Result<()> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
         let address = listener.local_addr().context("a listener without an address")?;
         let interest = Interest { names: Vec::new(), ports: vec![address.port()] };

@@ -107,12 +107,23 @@ impl Case {
         Ok(moment)
     }
 
-    /// Starts the peers.
+    /// Starts both peers.
     ///
     /// # Errors
     ///
     /// A peer or a tool cannot be run.
-    pub fn start<'a>(&'a self, world: &World) -> anyhow::Result<Play<'a>> {
+    pub fn start<'a>(&'a self, world: &'a World) -> anyhow::Result<Play<'a>> {
+        let mut play = self.listen(world)?;
+        play.connect()?;
+        Ok(play)
+    }
+
+    /// Starts the server alone; [`Play::connect`] adds the client.
+    ///
+    /// # Errors
+    ///
+    /// A peer or a tool cannot be run.
+    pub fn listen<'a>(&'a self, world: &'a World) -> anyhow::Result<Play<'a>> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let route = world.route(self.path, self.family, FIRST_PORT + 2 * number);
@@ -123,26 +134,15 @@ impl Case {
             world.drop_arrivals(&route)?;
         }
         let named = |letter| format!("{letter}{number}-{}", std::process::id());
-        let plan = |side, name: &str| {
-            anyhow::Ok(Plan {
-                name: name.to_owned(),
-                control_group: self.home.control_group(world, name)?,
-                side,
-                address: if side == Side::Client { route.dial } else { route.listen },
-                traffic: self.traffic.clone(),
-            })
-        };
         let (client_name, server_name) = (named('c'), named('s'));
-        let server = if let Outcome::Fails(_) = self.outcome {
-            None
-        } else {
-            let mut server = Peer::start(world, route.server, &plan(Side::Server, &server_name)?)?;
+        let mut play =
+            Play { case: self, world, route, client_name, server_name, client: None, server: None };
+        if !matches!(self.outcome, Outcome::Fails(_)) {
+            let plan = play.plan(Side::Server)?;
+            let server = play.server.insert(Peer::start(world, route.server, &plan)?);
             server.ready()?;
-            Some(server)
-        };
-        let mut client = Peer::start(world, route.client, &plan(Side::Client, &client_name)?)?;
-        client.ready()?;
-        Ok(Play { case: self, route, client_name, server_name, client, server })
+        }
+        Ok(play)
     }
 }
 
@@ -184,14 +184,26 @@ fn container(process: &str) -> String {
 #[derive(Debug)]
 pub struct Play<'a> {
     case: &'a Case,
+    world: &'a World,
     route: Route,
     client_name: String,
     server_name: String,
-    client: Peer,
+    client: Option<Peer>,
     server: Option<Peer>,
 }
 
 impl Play<'_> {
+    /// Starts the client.
+    ///
+    /// # Errors
+    ///
+    /// The peer cannot be run.
+    pub fn connect(&mut self) -> anyhow::Result<()> {
+        let plan = self.plan(Side::Client)?;
+        let client = self.client.insert(Peer::start(self.world, self.route.client, &plan)?);
+        client.ready()
+    }
+
     /// Waits until all connections hold, and returns the truth about them.
     ///
     /// # Errors
@@ -210,7 +222,7 @@ impl Play<'_> {
         if let Some(server) = &mut self.server {
             server.go()?;
         }
-        self.client.go()
+        self.client()?.go()
     }
 
     /// Waits until everything is over, and returns the truth about it.
@@ -222,14 +234,18 @@ impl Play<'_> {
         self.moment(Peer::done)
     }
 
-    /// Ends endless traffic.
+    /// Ends endless traffic, and returns the truth about it.
     ///
     /// # Errors
     ///
-    /// A peer is gone.
-    pub fn stop(&mut self) -> anyhow::Result<()> {
-        // The client first: the server must still accept what the client has begun.
-        self.client.stop()
+    /// A peer fails, or the peers contradict each other.
+    pub fn stop(&mut self) -> anyhow::Result<Moment> {
+        self.client()?.stop()?;
+        let client = self.client()?.done()?;
+        // Only now: until then the server accepts what the client has begun.
+        self.server()?.stop()?;
+        let server = self.server()?.done()?;
+        self.truth(client, Some(server))
     }
 
     /// Asks the client what it has done so far.
@@ -238,7 +254,7 @@ impl Play<'_> {
     ///
     /// The client fails.
     pub fn report(&mut self) -> anyhow::Result<Report> {
-        self.client.report()
+        self.client()?.report()
     }
 
     /// Returns which edges belong to this case.
@@ -251,16 +267,19 @@ impl Play<'_> {
 
     /// When one peer fails, the other mostly fails for that reason: both say what they know.
     fn moment(&mut self, ask: fn(&mut Peer) -> anyhow::Result<Report>) -> anyhow::Result<Moment> {
-        let client = ask(&mut self.client);
+        let client = ask(self.client()?);
         if client.is_err() {
             self.server.iter_mut().for_each(Peer::hurry);
         }
         let server = self.server.as_mut().map(ask).transpose();
-        let (client, server) = match (client, server) {
-            (Ok(client), Ok(server)) => (client, server),
-            (Err(error), Ok(_)) | (Ok(_), Err(error)) => return Err(error),
-            (Err(client), Err(server)) => return Err(client.context(format!("{server:#}"))),
-        };
+        match (client, server) {
+            (Ok(client), Ok(server)) => self.truth(client, server),
+            (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+            (Err(client), Err(server)) => Err(client.context(format!("{server:#}"))),
+        }
+    }
+
+    fn truth(&self, client: Report, server: Option<Report>) -> anyhow::Result<Moment> {
         let (edge, totals) = match (self.case.outcome, server) {
             (Outcome::Fails(reason), None) => self.failure(reason, &client)?,
             (outcome, Some(server)) => self.connections(outcome, &client, &server)?,
@@ -268,6 +287,29 @@ impl Play<'_> {
         };
         let edges = Edges(BTreeMap::from([(edge, totals)]));
         Ok(Moment { route: self.route, interest: self.interest(), edges })
+    }
+
+    fn plan(&self, side: Side) -> anyhow::Result<Plan> {
+        let Self { case, world, route, client_name, server_name, client: _, server: _ } = self;
+        let (name, address) = match side {
+            Side::Client => (client_name, route.dial),
+            Side::Server => (server_name, route.listen),
+        };
+        Ok(Plan {
+            name: name.clone(),
+            control_group: case.home.control_group(world, name)?,
+            side,
+            address,
+            traffic: case.traffic.clone(),
+        })
+    }
+
+    fn client(&mut self) -> anyhow::Result<&mut Peer> {
+        self.client.as_mut().context("the client has not been started")
+    }
+
+    fn server(&mut self) -> anyhow::Result<&mut Peer> {
+        self.server.as_mut().context("the case has no server")
     }
 
     fn failure(&self, reason: &str, client: &Report) -> anyhow::Result<(Edge, Totals)> {

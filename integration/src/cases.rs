@@ -91,7 +91,7 @@ fn endings() -> Vec<Case> {
             "server_half_closes",
             [send(Server, 3000), finish(Server), Step::Hold, send(Client, 70_000)],
         ),
-        Case::new("both_half_close", [exchange(500, 600), finish(Client), finish(Server), Step::Hold]),
+        Case::new("both_half_close", [exchange(500, 600), finish(Client), finish(Server)]),
         reset(
             "client_resets",
             &[send(Client, 100), send(Server, 200), Step::Reset { by: Client }],
@@ -146,6 +146,11 @@ fn failures() -> Vec<Case> {
         traffic: Traffic { connections: Some(10), parallel: 5, ..Traffic::default() },
         ..Case::new(name, [])
     };
+    let timeout = |name, family| {
+        let mut case = attempts(name, Path::TwoNodes, family, Fault::ArrivalsDropped, "timeout");
+        case.traffic.parallel = 10;
+        case
+    };
     let refused = |name, path, family| attempts(name, path, family, Fault::NobodyListens, "refused");
     let canceled = |name, family| {
         let mut case = attempts(name, Path::TwoNodes, family, Fault::ArrivalsDropped, "canceled");
@@ -158,8 +163,8 @@ fn failures() -> Vec<Case> {
         refused("refused_over_mapped_addresses", Path::TwoNodes, Family::Mapped),
         refused("refused_over_loopback", Path::Loopback, Family::Ipv4),
         refused("refused_through_a_service", Path::Service, Family::Ipv4),
-        attempts("timeout", Path::TwoNodes, Family::Ipv4, Fault::ArrivalsDropped, "timeout"),
-        attempts("timeout_over_ipv6", Path::TwoNodes, Family::Ipv6, Fault::ArrivalsDropped, "timeout"),
+        timeout("timeout", Family::Ipv4),
+        timeout("timeout_over_ipv6", Family::Ipv6),
         attempts("unreachable", Path::Nowhere, Family::Ipv4, Fault::None, "unreachable"),
         attempts("unreachable_over_ipv6", Path::Nowhere, Family::Ipv6, Fault::None, "unreachable"),
         attempts("service_without_pods", Path::EmptyService, Family::Ipv4, Fault::None, "refused"),

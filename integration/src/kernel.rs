@@ -6,19 +6,20 @@ use anyhow::{Context, ensure};
 
 use crate::{
     case::Moment,
+    edges::Totals,
     poll,
     world::{Namespace, World},
 };
 
-/// Bytes of the sockets that are open.
+/// Bytes of the sockets that are open, on either side or both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {
     /// How many.
-    pub n: u64,
+    pub n: i64,
     /// Bytes that the other end acknowledged.
-    pub acknowledged: u64,
+    pub acknowledged: i64,
     /// Bytes that arrived.
-    pub received: u64,
+    pub received: i64,
 }
 
 /// Counters of a namespace since it was made.
@@ -45,15 +46,15 @@ pub fn check_open_sockets(world: &World, moment: &Moment) -> anyhow::Result<()> 
 }
 
 fn compare_open_sockets(world: &World, moment: &Moment) -> anyhow::Result<()> {
-    let truth = moment.truth();
     let Moment { route, .. } = moment;
+    let Totals { request, response, active, .. } = moment.truth();
+    let [request, response, active] = [request, response, active].map(|it| it.cast_signed());
     let client = sockets(world, route.client, "dport", route.dial.port())?;
     // The kernel counts the client's SYN among the acknowledged bytes.
-    let expected =
-        Sockets { n: truth.active, acknowledged: truth.request + truth.active, received: truth.response };
+    let expected = Sockets { n: active, acknowledged: request + active, received: response };
     ensure!(client == expected, "the client's sockets are {client:?}, expected {expected:?}");
     let server = sockets(world, route.server, "sport", route.listen.port())?;
-    let expected = Sockets { n: truth.active, acknowledged: truth.response, received: truth.request };
+    let expected = Sockets { n: active, acknowledged: response, received: request };
     ensure!(server == expected, "the server's sockets are {server:?}, expected {expected:?}");
     Ok(())
 }
@@ -82,16 +83,23 @@ pub fn counters(world: &World, namespace: Namespace) -> anyhow::Result<Counters>
 
 fn sockets(world: &World, namespace: Namespace, end: &str, port: u16) -> anyhow::Result<Sockets> {
     let filter = format!("( {end} = :{port} )");
-    let text = world.run_in(namespace, "ss", &["-HtinO", "state", "established", &filter])?;
+    let text =
+        world.run_in(namespace, "ss", &["-HtinO", "state", "connected", "exclude", "time-wait", &filter])?;
     let mut sockets = Sockets::default();
     for line in text.lines() {
+        // The kernel counts the end of a direction as one byte more than was sent in it.
+        let (ended_here, ended_there) = match line.split_whitespace().next() {
+            Some("FIN-WAIT-2") => (1, 0),
+            Some("CLOSE-WAIT") => (0, 1),
+            _ => (0, 0),
+        };
         let get = |field: &str| {
             let value = line.split_whitespace().find_map(|it| it.strip_prefix(field));
-            value.map_or(Ok(0), str::parse::<u64>).with_context(|| format!("{field} is no number in: {line}"))
+            value.map_or(Ok(0), str::parse::<i64>).with_context(|| format!("{field} is no number in: {line}"))
         };
         sockets.n += 1;
-        sockets.acknowledged += get("bytes_acked:")?;
-        sockets.received += get("bytes_received:")?;
+        sockets.acknowledged += get("bytes_acked:")? - ended_here;
+        sockets.received += get("bytes_received:")? - ended_there;
     }
     Ok(sockets)
 }

@@ -1,0 +1,39 @@
+//! Flows that were recorded on one machine give the same metrics on another.
+
+use anyhow::ensure;
+use integration::{
+    Agent, World,
+    agent::{RECORD, REPLAY},
+    cases,
+    edges::Edges,
+};
+
+/// Recorded flows, replayed without any privilege over the kernel, count what was counted when they happened.
+#[test]
+fn a_replay_counts_what_was_recorded() -> anyhow::Result<()> {
+    let world = World::new()?;
+    let folder = tempfile::tempdir()?;
+    let flows = folder.path().join("flows.jsonl");
+    let variables = [("RIDLEY_FLOWS", flows.as_path())];
+    let recorder = Agent::launch(RECORD, &variables)?;
+    recorder.await_observation()?;
+    let mut moments = Vec::new();
+    for name in [
+        "keep_alive_while_it_stays_open",
+        "through_a_service",
+        "many_resets",
+        "refused_over_ipv6",
+        "bulk_both_ways_at_once",
+        "containers_are_named",
+    ] {
+        moments.push(cases::named(name).play(&world, &mut |moment| recorder.expect(moment))?);
+    }
+    recorder.stop()?;
+    ensure!(flows.metadata()?.len() > 0, "nothing was recorded");
+    // It ends by itself at the end of the file, and waits for the scrape of its last word.
+    let last = Agent::launch(REPLAY, &variables)?.last_word()?;
+    for moment in &moments {
+        moment.edges.compare(&Edges::of(&last, &moment.interest)?)?;
+    }
+    Ok(())
+}
