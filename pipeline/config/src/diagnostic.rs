@@ -1,4 +1,9 @@
-use std::{error::Error, fmt, ops::Range, sync::Arc};
+use std::{
+    error::Error,
+    fmt::{self, Write},
+    ops::Range,
+    sync::Arc,
+};
 
 /// Where something in the configuration comes from.
 ///
@@ -35,8 +40,8 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.position {
-            Some(Position { line, column }) => write!(f, "{}:{line}:{column}", self.source),
-            None => f.write_str(&self.source),
+            Some(Position { line, column }) => write!(f, "{}:{line}:{column}", Printable(&self.source)),
+            None => write!(f, "{}", Printable(&self.source)),
         }
     }
 }
@@ -72,14 +77,45 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { place, message, snippet, help } = self;
-        write!(f, "{place}: {message}")?;
+        write!(f, "{place}: {}", Printable(message))?;
         if let Some(snippet) = snippet {
             write!(f, "\n{snippet}")?;
         }
         if let Some(help) = help {
-            write!(f, "\nhelp: {help}")?;
+            write!(f, "\nhelp: {}", Printable(help))?;
         }
         Ok(())
+    }
+}
+
+/// Displays text that may come from a file in one line of bounded length that no terminal obeys.
+struct Printable<'a>(&'a str);
+
+impl Printable<'_> {
+    const MAX_CHARS: usize = 400;
+}
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (idx, c) in self.0.chars().enumerate() {
+            if idx == Self::MAX_CHARS {
+                return f.write_str("...");
+            }
+            f.write_char(printable(c))?;
+        }
+        Ok(())
+    }
+}
+
+/// A terminal obeys control characters, and lets others turn the direction of what follows.
+fn printable(c: char) -> char {
+    match c {
+        '\t' | '\n' | '\r' => ' ',
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            char::REPLACEMENT_CHARACTER
+        }
+        _ if c.is_control() => char::REPLACEMENT_CHARACTER,
+        _ => c,
     }
 }
 
@@ -121,8 +157,6 @@ impl Snippet {
         let column = position.column.saturating_sub(1);
         let skip =
             if column + len < Self::MAX_WIDTH { 0 } else { column.saturating_sub(Self::MAX_WIDTH / 2) };
-        // A file may hold anything, and a terminal obeys control characters.
-        let printable = |c: char| if c.is_control() { ' ' } else { c };
         let line: String = line.chars().skip(skip).take(Self::MAX_WIDTH).map(printable).collect();
         let n_shown = line.chars().count();
         let before = (column - skip).min(n_shown);
@@ -146,11 +180,10 @@ impl fmt::Display for Snippet {
 pub struct Errors(Vec<Diagnostic>);
 
 impl Errors {
-    /// Returns nothing when nothing is wrong.
-    pub(crate) fn of(mut errors: Vec<Diagnostic>) -> Option<Self> {
+    pub(crate) fn new(mut errors: Vec<Diagnostic>) -> Self {
         errors.sort_by(|a, b| (&a.place, &a.message).cmp(&(&b.place, &b.message)));
         errors.dedup();
-        (!errors.is_empty()).then_some(Self(errors))
+        Self(errors)
     }
 
     /// Returns the errors one by one; there is at least one.

@@ -19,6 +19,29 @@ pub(crate) struct Layer {
     pub(crate) root: Node,
 }
 
+impl Layer {
+    /// Walks down a path as far as it goes; returns what is there, and the number of keys that led to it.
+    fn locate(&self, path: &[&str]) -> (Located<'_>, usize) {
+        let mut located = Located { source: &self.source, key_span: None, node: &self.root };
+        for (idx, key) in path.iter().enumerate() {
+            match &located.node.content {
+                Content::Map(map) => {
+                    let Some(entry) = map.get(*key) else { return (located, idx) };
+                    located.key_span = Some(&entry.key_span);
+                    located.node = &entry.value;
+                }
+                Content::List(nodes) => {
+                    let node = key.parse().ok().and_then(|idx: usize| nodes.get(idx));
+                    let Some(node) = node else { return (located, idx) };
+                    located.node = node;
+                }
+                _ => return (located, idx),
+            }
+        }
+        (located, path.len())
+    }
+}
+
 impl Provider for &Layer {
     fn metadata(&self) -> Metadata {
         // By its number a value's layer is found again.
@@ -86,29 +109,23 @@ impl Layers {
         }
         let metadata = self.figment.get_metadata(value.tag())?;
         let number: usize = metadata.source.as_ref()?.custom()?.parse().ok()?;
-        let Layer { source, root } = self.layers.iter().find(|it| it.source.layer() == number)?;
-        let mut located = Located { source, key_span: None, node: root };
-        for key in path {
-            match &located.node.content {
-                Content::Map(map) => {
-                    let Some(entry) = map.get(*key) else { break };
-                    located.key_span = Some(&entry.key_span);
-                    located.node = &entry.value;
-                }
-                Content::List(nodes) => {
-                    let Some(node) = key.parse().ok().and_then(|idx: usize| nodes.get(idx)) else { break };
-                    located.node = node;
-                }
-                _ => break,
-            }
-        }
-        Some(located)
+        let layer = self.layers.iter().find(|it| it.source.layer() == number)?;
+        Some(layer.locate(path).0)
+    }
+
+    /// Finds where a path was first written, whatever later sources make of it.
+    pub(crate) fn locate_first(&self, path: &[&str]) -> Option<Located<'_>> {
+        self.layers
+            .iter()
+            .map(|it| it.locate(path))
+            .find(|(_, n_keys)| *n_keys == path.len())
+            .map(|(it, _)| it)
     }
 
     /// Returns the place of what has no better one: the last source that was not given as an argument.
     pub(crate) fn whole(&self) -> Place {
         let sources = || self.layers.iter().map(|it| &it.source);
-        match sources().rfind(|it| it.has_lines()).or_else(|| sources().last()) {
+        match sources().rfind(|it| it.has_lines()).or_else(|| sources().next_back()) {
             Some(source) => source.whole(),
             None => Place::new(0, "configuration".into(), None),
         }
@@ -141,9 +158,9 @@ impl Located<'_> {
         if self.node.span.is_empty() { self.key_span() } else { &self.node.span }
     }
 
-    /// Returns the value as the source writes it.
+    /// Returns the value as the source writes it, without quotes.
     pub(crate) fn written(&self) -> &str {
-        self.source.slice(&self.node.span)
+        self.source.slice(&self.node.span).trim_matches(['"', '\''])
     }
 
     pub(crate) fn key_place(&self) -> Place {

@@ -38,10 +38,12 @@
 
 mod check;
 mod checked;
+mod definitions;
 mod diagnostic;
 mod graph;
 mod layers;
 mod node;
+mod pipelines;
 mod reader;
 mod scalar;
 mod set;
@@ -50,6 +52,7 @@ mod shape;
 mod source;
 mod substitute;
 mod suggest;
+mod wording;
 mod yaml;
 
 use std::path::PathBuf;
@@ -93,13 +96,12 @@ pub struct Embedded {
 /// cannot be read, nothing is said about what the others lack.
 pub fn load(sources: &Sources, factories: &[Factory]) -> Result<Checked, Errors> {
     let Read { layers, hidden, mut errors, is_incomplete } = reader::read(sources);
-    let checked = match is_incomplete {
-        true => None,
-        false => check::check(&Layers::new(layers), &hidden, factories, &mut errors),
-    };
-    match (checked, Errors::of(errors)) {
-        (_, Some(errors)) => Err(errors),
-        (Some(checked), None) => Ok(checked),
-        (None, None) => unreachable!("a configuration that is not right has an error"),
+    if !is_incomplete {
+        match check::check(&Layers::new(layers), &hidden, factories) {
+            Ok(checked) if errors.is_empty() => return Ok(checked),
+            Ok(_) => {}
+            Err(more) => errors.extend(more),
+        }
     }
+    Err(Errors::new(errors))
 }

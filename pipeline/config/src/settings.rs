@@ -1,13 +1,14 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use figment::{
-    error::{Actual, Error, Kind},
+    error::{Error, Kind},
     value::Value,
 };
 
 use crate::{
     Diagnostic,
     layers::{Layers, Located},
-    node::{Content, Node},
-    suggest,
+    suggest, wording,
 };
 
 /// A part of the configuration whose form its reader defines: the settings of a component, or of `service`.
@@ -31,28 +32,36 @@ impl Section<'_> {
         parse: impl Fn(&Value) -> Result<T, Box<Error>>,
         errors: &mut Vec<Diagnostic>,
     ) -> Option<T> {
-        let mut removed: Vec<Vec<String>> = Vec::new();
+        let mut removed = Removed::default();
         let mut as_text: Vec<(Vec<String>, Kind)> = Vec::new();
         loop {
-            let error = match parse(&value) {
-                Ok(parsed) => return removed.is_empty().then_some(parsed),
+            let Error { path, kind, .. } = match parse(&value) {
+                Ok(parsed) => return removed.paths.is_empty().then_some(parsed),
                 Err(error) => *error,
             };
-            let (path, mut kind) = (error.path, error.kind);
-            if let Some((_, first)) = as_text.iter().find(|(it, _)| *it == path) {
-                kind = first.clone();
-            } else if let Some(text) = self.substituted(&path).filter(|_| is_wrong_type(&kind))
-                && replace_with_text(&mut value, &path, text)
-            {
-                // A password of digits is still text; only the reader knows that text is expected.
-                as_text.push((path, kind));
-                continue;
+            let written_path = removed.written_path(&path);
+            let kind = match as_text.iter().find(|(it, _)| *it == path) {
+                Some((_, first)) => first.clone(),
+                None => {
+                    // A password of digits is still text; only the reader knows that text is expected.
+                    if let (Kind::InvalidType(..), Some(text)) = (&kind, self.substituted(&written_path))
+                        && replace_with_text(&mut value, &path, text)
+                    {
+                        as_text.push((path, kind));
+                        continue;
+                    }
+                    kind
+                }
+            };
+            if !removed.explains(&written_path, &kind) {
+                errors.extend(self.diagnostic(&written_path, &kind));
             }
-            self.report(&path, &kind, &removed, errors);
             if !remove(&mut value, &path) {
                 return None;
             }
-            removed.push(path);
+            // Numbers of later elements have changed.
+            as_text.clear();
+            removed.add(written_path, &kind);
         }
     }
 
@@ -98,166 +107,92 @@ impl Section<'_> {
         self.layers.locate(&full)?.node.substituted.as_deref()
     }
 
-    fn report(&self, path: &[String], kind: &Kind, removed: &[Vec<String>], errors: &mut Vec<Diagnostic>) {
-        let Some(located) = self.locate(path) else { return };
+    fn diagnostic(&self, path: &[String], kind: &Kind) -> Option<Diagnostic> {
+        let located = self.locate(path)?;
         if located.node.is_broken() {
-            return;
+            return None;
         }
         let name = self.name;
-        let diagnostic = match kind {
-            Kind::UnknownField(field, expected) => {
-                let help = match expected {
-                    [] => Some(format!("{name} has no settings here")),
-                    _ => suggest::help(field, expected.iter().copied()),
-                };
-                located.at_key(format!("unknown setting `{}` of {name}", path.join(".")), help)
+        let unknown = |word: &str, expected: &[&'static str]| {
+            let help = match expected {
+                [] => Some("it has no settings".to_owned()),
+                _ => suggest::help(word, expected.iter().copied()),
+            };
+            located.at_key(format!("unknown setting `{}` of {name}", path.join(".")), help)
+        };
+        Some(match kind {
+            Kind::UnknownField(field, expected) => unknown(field, expected),
+            // The key of a map can name one of several forms, too.
+            Kind::UnknownVariant(variant, expected) if path.last() == Some(variant) => {
+                unknown(variant, expected)
             }
             Kind::MissingField(field) => {
-                let missing = [path, &[field.to_string()]].concat();
-                if removed.iter().any(|it| it.starts_with(&missing)) {
-                    return;
-                }
-                let missing = missing.join(".");
-                located
-                    .at_key(format!("{name} lacks the setting `{missing}`"), Some(format!("add `{missing}`")))
+                let missing = [path, &[field.to_string()]].concat().join(".");
+                located.at_key(format!("{name} lacks the setting `{missing}`"), None)
             }
             _ => {
                 let what = match path {
                     [] => name.to_owned(),
                     _ => format!("setting `{}` of {name}", path.join(".")),
                 };
-                let (message, help) = describe(kind, located.node, located.written());
+                let (message, help) = wording::describe(kind, located.node, located.written());
                 located.at_value(format!("{what}: {message}"), help)
             }
-        };
-        errors.push(diagnostic);
+        })
     }
 }
 
-const fn is_wrong_type(kind: &Kind) -> bool {
-    matches!(kind, Kind::InvalidType(..))
+/// What was taken out of a section after it was reported. Paths are those of the section as written.
+#[derive(Debug, Default)]
+struct Removed {
+    paths: Vec<Vec<String>>,
+    /// Numbers of the elements that were taken out of a list, rising.
+    elements: BTreeMap<Vec<String>, BTreeSet<usize>>,
+    /// What a misspelled key probably meant.
+    meant: Vec<Vec<String>>,
 }
 
-/// Says what is wrong with a value, and what to do. Never tells what a variable holds.
-fn describe(kind: &Kind, node: &Node, written: &str) -> (String, Option<String>) {
-    let secret = node.substituted.as_deref();
-    let found = |actual: &Actual| match secret {
-        Some(_) => format!("{} from `{written}`", node.describe()),
-        None => show(actual),
-    };
-    match kind {
-        Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {
-            let message = format!("expected {}, found {}", translate(expected), found(actual));
-            let help = match (actual, expected.as_str()) {
-                (Actual::Unsigned(number), "a duration") if secret.is_none() => {
-                    Some(format!("add a unit, such as `{number}s`"))
+impl Removed {
+    fn add(&mut self, path: Vec<String>, kind: &Kind) {
+        if let Some((last, parent)) = path.split_last() {
+            if let Kind::UnknownField(_, expected) | Kind::UnknownVariant(_, expected) = kind
+                && let Some(nearest) = suggest::nearest(last, expected.iter().copied())
+            {
+                self.meant.push([parent, &[nearest.to_owned()]].concat());
+            }
+            if let Ok(idx) = last.parse() {
+                self.elements.entry(parent.to_vec()).or_default().insert(idx);
+            }
+        }
+        self.paths.push(path);
+    }
+
+    /// Turns the path of what is left into the path as written: what follows a removed element has moved up.
+    fn written_path(&self, path: &[String]) -> Vec<String> {
+        let mut written: Vec<String> = Vec::new();
+        for key in path {
+            let key = match (self.elements.get(&written), key.parse::<usize>()) {
+                (Some(removed), Ok(idx)) => {
+                    removed.iter().fold(idx, |idx, it| if *it <= idx { idx + 1 } else { idx }).to_string()
                 }
-                (Actual::Unsigned(_) | Actual::Float(_) | Actual::Bool(_), "a string") => {
-                    Some("put text that looks like another type in quotes".to_owned())
-                }
-                (Actual::Option | Actual::Unit, _) => Some("remove the key for its default".to_owned()),
-                _ => None,
+                _ => key.clone(),
             };
-            (message, help)
+            written.push(key);
         }
-        Kind::UnknownVariant(word, expected) => {
-            let found = found(&Actual::Str(word.clone()));
-            let words: Vec<String> = expected.iter().map(|it| format!("`{it}`")).collect();
-            let message = format!("expected one of {}, found {found}", words.join(", "));
-            let nearest = suggest::nearest(word, expected.iter().copied()).filter(|_| secret.is_none());
-            (message, nearest.map(|it| format!("did you mean `{it}`?")))
-        }
-        Kind::Message(message) => {
-            let text = match ADDRESSES.iter().find(|(it, _)| it == message) {
-                Some((_, expected)) => {
-                    format!("expected {expected}, found {}", found(&actual(&node.content)))
-                }
-                None if secret.is_some_and(|it| tells(message, it)) => {
-                    format!("the value of `{written}` is not accepted")
-                }
-                None => message.clone(),
-            };
-            (text, None)
-        }
-        other => (other.to_string(), None),
+        written
     }
-}
 
-/// What the standard library says of addresses it cannot read, and what it expects.
-const ADDRESSES: [(&str, &str); 4] = [
-    ("invalid socket address syntax", "an address with a port such as `127.0.0.1:9464`"),
-    ("invalid IP address syntax", "an IP address"),
-    ("invalid IPv4 address syntax", "an IPv4 address"),
-    ("invalid IPv6 address syntax", "an IPv6 address"),
-];
-
-fn actual(content: &Content) -> Actual {
-    match content {
-        Content::Broken | Content::Null => Actual::Unit,
-        Content::Bool(it) => Actual::Bool(*it),
-        Content::Unsigned(it) => Actual::Unsigned((*it).into()),
-        Content::Signed(it) => Actual::Signed((*it).into()),
-        Content::Float(it) => Actual::Float(*it),
-        Content::Text(text) | Content::Written { text, plain: _ } => Actual::Str(text.clone()),
-        Content::List(_) => Actual::Seq,
-        Content::Map(_) => Actual::Map,
-    }
-}
-
-/// Most characters of a text that a message repeats; the line below shows it anyway.
-const MAX_SHOWN: usize = 60;
-
-fn show(actual: &Actual) -> String {
-    match actual {
-        Actual::Bool(it) => format!("`{it}`"),
-        Actual::Unsigned(it) => format!("the number {it}"),
-        Actual::Signed(it) => format!("the number {it}"),
-        Actual::Float(it) => format!("the number {it}"),
-        Actual::Str(text) => {
-            let shown: String = text.chars().filter(|it| !it.is_control()).take(MAX_SHOWN).collect();
-            let more = if text.chars().count() > MAX_SHOWN { "..." } else { "" };
-            format!("the text `{shown}{more}`")
+    /// Tells whether a mistake is only there because another one was taken out.
+    fn explains(&self, path: &[String], kind: &Kind) -> bool {
+        match kind {
+            Kind::UnknownField(..) => false,
+            Kind::MissingField(field) => {
+                let missing = [path, &[field.to_string()]].concat();
+                self.paths.iter().chain(&self.meant).any(|it| it.starts_with(&missing))
+            }
+            _ => self.paths.iter().any(|it| it.starts_with(path)),
         }
-        Actual::Unit | Actual::Option => "nothing".to_owned(),
-        Actual::Seq => "a list".to_owned(),
-        Actual::Map => "a map".to_owned(),
-        other => other.to_string(),
     }
-}
-
-/// Says in words of the configuration what a Rust type expects.
-fn translate(expected: &str) -> String {
-    let words = match expected {
-        "a boolean" => "`true` or `false`",
-        "a string" => "text",
-        "a sequence" => "a list",
-        "a map" => "a map of settings",
-        "a duration" => "a duration such as `5s`",
-        "socket address" => "an address with a port such as `127.0.0.1:9464`",
-        "f32" | "f64" => "a number",
-        "u8" => "a whole number from 0 to 255",
-        "u16" => "a whole number from 0 to 65535",
-        "u32" | "u64" | "u128" | "usize" => "a whole number from 0",
-        "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number",
-        "a nonzero u8" => "a whole number from 1 to 255",
-        "a nonzero u16" => "a whole number from 1 to 65535",
-        "a nonzero u32" | "a nonzero u64" | "a nonzero u128" | "a nonzero usize" => "a whole number from 1",
-        _ if expected.starts_with("struct ") => "a map of settings",
-        _ if expected.starts_with("a sequence") => "a list",
-        _ => expected,
-    };
-    words.to_owned()
-}
-
-/// Shortest part of a secret that must not be told.
-const TELLING_CHARS: usize = 4;
-
-/// Tells whether a message repeats a part of a secret.
-fn tells(message: &str, secret: &str) -> bool {
-    let chars: Vec<char> = secret.chars().collect();
-    chars
-        .windows(TELLING_CHARS.min(chars.len()).max(1))
-        .any(|window| message.contains(&window.iter().collect::<String>()))
 }
 
 /// Replaces the value at `path` with text, unless it is text already.
@@ -279,11 +214,22 @@ fn replace_with_text(value: &mut Value, path: &[String], text: &str) -> bool {
     }
 }
 
-/// Removes what stands at `path`, or the list that contains it: its other elements would change their numbers.
+/// Removes what stands at `path`.
 fn remove(value: &mut Value, path: &[String]) -> bool {
-    let ([key, rest @ ..], Value::Dict(_, dict)) = (path, value) else { return false };
-    match dict.get_mut(key) {
-        Some(inner) => remove(inner, rest) || dict.remove(key).is_some(),
-        None => false,
+    match (path, value) {
+        ([key], Value::Dict(_, dict)) => dict.remove(key).is_some(),
+        ([key], Value::Array(_, values)) => match key.parse() {
+            Ok(idx) if idx < values.len() => {
+                values.remove(idx);
+                true
+            }
+            _ => false,
+        },
+        ([key, rest @ ..], Value::Dict(_, dict)) => dict.get_mut(key).is_some_and(|it| remove(it, rest)),
+        ([key, rest @ ..], Value::Array(_, values)) => {
+            let value = key.parse().ok().and_then(|idx: usize| values.get_mut(idx));
+            value.is_some_and(|it| remove(it, rest))
+        }
+        _ => false,
     }
 }

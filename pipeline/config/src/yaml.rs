@@ -63,6 +63,9 @@ fn syntax_problem(error: &ScanError, text: &str) -> Problem {
         {
             problem.with_help("inside `[...]` and `{...}`, quote the variable: `\"${env:NAME}\"`")
         }
+        ErrorKind::ExpectedFlowMappingSeparator | ErrorKind::ExpectedFlowSequenceSeparator => {
+            problem.with_help("separate with `,`, and close what `[` or `{` opened")
+        }
         ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation => {
             problem.with_help("indent with spaces")
         }

@@ -1,0 +1,159 @@
+use figment::error::{Actual, Kind};
+
+use crate::{
+    node::{Content, Node},
+    suggest,
+};
+
+/// Says what is wrong with a value, and what to do. Never tells what a variable holds.
+pub(crate) fn describe(kind: &Kind, node: &Node, written: &str) -> (String, Option<String>) {
+    let secret = node.substituted.as_deref();
+    let found = |actual: &Actual| match secret {
+        Some(_) => format!("{} from `{written}`", node.describe()),
+        None => show(actual),
+    };
+    match kind {
+        Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {
+            let message = format!("expected {}, found {}", translate(expected), found(actual));
+            let help = match (actual, expected.as_str()) {
+                (Actual::Unsigned(number), "a duration") if secret.is_none() => {
+                    Some(format!("add a unit, such as `{number}s`"))
+                }
+                (Actual::Unsigned(_) | Actual::Float(_) | Actual::Bool(_), "a string") => {
+                    Some("put text that looks like another type in quotes".to_owned())
+                }
+                (Actual::Option | Actual::Unit, _) => Some("remove the key for its default".to_owned()),
+                _ => None,
+            };
+            (message, help)
+        }
+        Kind::UnknownVariant(word, expected) => {
+            let found = found(&Actual::Str(word.clone()));
+            let words: Vec<String> = expected.iter().map(|it| format!("`{it}`")).collect();
+            let message = format!("expected one of {}, found {found}", words.join(", "));
+            let nearest = suggest::nearest(word, expected.iter().copied()).filter(|_| secret.is_none());
+            (message, nearest.map(|it| format!("did you mean `{it}`?")))
+        }
+        Kind::Message(message) => {
+            let text = match ADDRESSES.iter().find(|(it, _)| it == message) {
+                Some((_, expected)) => {
+                    format!("expected {expected}, found {}", found(&actual(&node.content)))
+                }
+                None if secret.is_some_and(|it| tells(message, it)) => {
+                    format!("the value of `{written}` is not accepted")
+                }
+                None => message.clone(),
+            };
+            (text, None)
+        }
+        other => (other.to_string(), None),
+    }
+}
+
+/// What the standard library says of addresses it cannot read, and what it expects.
+const ADDRESSES: [(&str, &str); 4] = [
+    ("invalid socket address syntax", "an address with a port such as `127.0.0.1:9464`"),
+    ("invalid IP address syntax", "an IP address"),
+    ("invalid IPv4 address syntax", "an IPv4 address"),
+    ("invalid IPv6 address syntax", "an IPv6 address"),
+];
+
+fn actual(content: &Content) -> Actual {
+    match content {
+        Content::Broken | Content::Null => Actual::Unit,
+        Content::Bool(it) => Actual::Bool(*it),
+        Content::Unsigned(it) => Actual::Unsigned((*it).into()),
+        Content::Signed(it) => Actual::Signed((*it).into()),
+        Content::Float(it) => Actual::Float(*it),
+        Content::Text(text) | Content::Written { text, plain: _ } => Actual::Str(text.clone()),
+        Content::List(_) => Actual::Seq,
+        Content::Map(_) => Actual::Map,
+    }
+}
+
+/// Most characters of a text that a message repeats; the line below shows it anyway.
+const MAX_SHOWN: usize = 60;
+
+fn show(actual: &Actual) -> String {
+    match actual {
+        Actual::Bool(it) => format!("`{it}`"),
+        Actual::Unsigned(it) => format!("the number {it}"),
+        Actual::Signed(it) => format!("the number {it}"),
+        Actual::Float(it) => format!("the number {it}"),
+        Actual::Str(text) => {
+            let shown: String = text.chars().filter(|it| !it.is_control()).take(MAX_SHOWN).collect();
+            let more = if text.chars().count() > MAX_SHOWN { "..." } else { "" };
+            format!("the text `{shown}{more}`")
+        }
+        Actual::Unit | Actual::Option => "nothing".to_owned(),
+        Actual::Seq => "a list".to_owned(),
+        Actual::Map => "a map".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Says in words of the configuration what a Rust type expects.
+fn translate(expected: &str) -> String {
+    let words = match expected {
+        "a boolean" => "`true` or `false`",
+        "a string" => "text",
+        "a sequence" => "a list",
+        "a map" => "a map of settings",
+        "a duration" => "a duration such as `5s`",
+        "socket address" => "an address with a port such as `127.0.0.1:9464`",
+        "f32" | "f64" => "a number",
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" | "u64" | "u128" | "usize" => "a whole number from 0",
+        "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number",
+        "a nonzero u8" => "a whole number from 1 to 255",
+        "a nonzero u16" => "a whole number from 1 to 65535",
+        "a nonzero u32" | "a nonzero u64" | "a nonzero u128" | "a nonzero usize" => "a whole number from 1",
+        "enum" => "the name of one form, or a map with that one key",
+        _ if expected.starts_with("enum ") => "the name of one form, or a map with that one key",
+        _ if expected.starts_with("struct ") => "a map of settings",
+        _ if expected.starts_with("a sequence") => "a list",
+        _ => expected,
+    };
+    words.to_owned()
+}
+
+/// Shortest part of a secret that must not be told.
+const TELLING_CHARS: usize = 4;
+
+/// Tells whether a message repeats a part of a secret.
+fn tells(message: &str, secret: &str) -> bool {
+    let chars: Vec<char> = secret.chars().collect();
+    chars
+        .windows(TELLING_CHARS.min(chars.len()).max(1))
+        .any(|window| message.contains(&window.iter().collect::<String>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_tells_a_secret_by_any_part_of_it() {
+        check("invalid digit in `hunter2`", "hunter2", true);
+        check("unknown unit `nter`", "hunter2", true);
+        check("expected a duration", "hunter2", false);
+    }
+
+    #[test]
+    fn a_short_secret_is_told_as_a_whole() {
+        check("`ab` is no number", "ab", true);
+        check("no number", "ab", false);
+    }
+
+    /// What is empty is no secret.
+    #[test]
+    fn nothing_cannot_be_told() {
+        check("expected a word", "", false);
+    }
+
+    #[track_caller]
+    fn check(message: &str, secret: &str, expected: bool) {
+        assert_eq!(tells(message, secret), expected);
+    }
+}
