@@ -177,3 +177,103 @@ impl Located<'_> {
         self.source.diagnostic(Problem { span: self.value_span().clone(), message, help })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::node::{Entry, Map};
+
+    proptest! {
+        /// A configuration may be divided into files at will.
+        #[test]
+        fn the_parts_of_a_map_merge_into_the_map(entries in map(), split: u64) {
+            let (mut first, mut second) = (Map::new(), Map::new());
+            for (idx, (key, entry)) in entries.clone().into_iter().enumerate() {
+                let part = if split >> (idx % 64) & 1 == 0 { &mut first } else { &mut second };
+                part.insert(key, entry);
+            }
+            prop_assert_eq!(merged([first, second]).merged, merged([entries]).merged);
+        }
+
+        /// What the last source says holds, whatever the others say.
+        #[test]
+        fn the_last_source_wins(earlier in map(), last in map()) {
+            let layers = merged([earlier, last.clone()]);
+            let mut leaves = Vec::new();
+            collect_leaves(&last, &mut Vec::new(), &mut leaves);
+            for (path, expected) in leaves {
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                prop_assert_eq!(layers.value(&path), Some(&expected), "{:?}", path);
+                let located = layers.locate(&path).expect("what was merged was written");
+                prop_assert_eq!(located.source.layer(), 1);
+                prop_assert_eq!(to_value(located.node), expected);
+            }
+        }
+
+        /// Naming a file twice is as good as naming it once.
+        #[test]
+        fn a_source_twice_changes_nothing(earlier in map(), last in map()) {
+            let once = merged([earlier.clone(), last.clone()]);
+            let twice = merged([earlier, last.clone(), last]);
+            prop_assert_eq!(once.merged, twice.merged);
+        }
+    }
+
+    /// A later source that replaces a map takes away what an earlier one has in it.
+    #[test]
+    fn anything_but_a_map_replaces_a_map() {
+        let map = Content::Map(entry("inner", Content::Bool(true)));
+        let layers = merged([entry("key", map.clone()), entry("key", Content::Null), entry("key", map)]);
+        assert_eq!(layers.value(&["key", "inner"]).and_then(Value::to_bool), Some(true));
+        assert_eq!(layers.locate(&["key", "inner"]).map(|it| it.source.layer()), Some(2));
+        assert_eq!(layers.locate_first(&["key", "inner"]).map(|it| it.source.layer()), Some(0));
+    }
+
+    fn map() -> impl Strategy<Value = Map> {
+        let scalar = prop_oneof![
+            Just(Content::Null),
+            any::<bool>().prop_map(Content::Bool),
+            any::<u64>().prop_map(Content::Unsigned),
+            "[a-z]{0,3}".prop_map(Content::Text),
+        ];
+        // Few keys, so that sources share them.
+        let of = |content: BoxedStrategy<Content>| prop::collection::btree_map("[a-d]", content, 0..4);
+        let content = scalar.prop_recursive(3, 20, 4, move |inner| {
+            let list = prop::collection::vec(inner.clone(), 0..3).prop_map(|contents| {
+                Content::List(contents.into_iter().map(|it| Node::new(0..0, it)).collect())
+            });
+            prop_oneof![list, of(inner).prop_map(|contents| Content::Map(to_map(contents)))]
+        });
+        of(content.boxed()).prop_map(to_map)
+    }
+
+    fn to_map(contents: std::collections::BTreeMap<String, Content>) -> Map {
+        contents.into_iter().flat_map(|(key, content)| entry(&key, content)).collect()
+    }
+
+    fn entry(key: &str, content: Content) -> Map {
+        Map::from([(key.to_owned(), Entry { key_span: 0..0, value: Node::new(0..0, content) })])
+    }
+
+    fn merged<const N: usize>(maps: [Map; N]) -> Layers {
+        let layers = maps.into_iter().enumerate().map(|(idx, map)| Layer {
+            source: Source::new(idx, "x.yaml", String::new()),
+            root: Node::new(0..0, Content::Map(map)),
+        });
+        Layers::new(layers.collect())
+    }
+
+    /// Collects what is no map, with its path.
+    fn collect_leaves(map: &Map, path: &mut Vec<String>, leaves: &mut Vec<(Vec<String>, Value)>) {
+        for (key, entry) in map {
+            path.push(key.clone());
+            match &entry.value.content {
+                Content::Map(map) => collect_leaves(map, path, leaves),
+                _ => leaves.push((path.clone(), to_value(&entry.value))),
+            }
+            path.pop();
+        }
+    }
+}

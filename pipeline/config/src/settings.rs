@@ -11,6 +11,9 @@ use crate::{
     suggest, wording,
 };
 
+/// Most mistakes that are looked for in one section: each one costs another reading of it.
+const MAX_MISTAKES: usize = 100;
+
 /// A part of the configuration whose form its reader defines: the settings of a component, or of `service`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Section<'a> {
@@ -56,7 +59,7 @@ impl Section<'_> {
             if !removed.explains(&written_path, &kind) {
                 errors.extend(self.diagnostic(&written_path, &kind));
             }
-            if !remove(&mut value, &path) {
+            if !remove(&mut value, &path) || removed.paths.len() == MAX_MISTAKES {
                 return None;
             }
             // Numbers of later elements have changed.

@@ -14,7 +14,27 @@ pub(crate) struct Source {
     layer: usize,
     name: Arc<str>,
     text: String,
-    has_lines: bool,
+    /// `None` if nobody can look up a line of it.
+    lines: Option<Lines>,
+}
+
+/// Finds lines and columns in a text.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    starts: Vec<usize>,
+}
+
+impl Lines {
+    pub(crate) fn new(text: &str) -> Self {
+        let after_breaks = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self { starts: std::iter::once(0).chain(after_breaks).collect() }
+    }
+
+    /// Returns the number of the line that contains a byte, from 1, and the byte that it begins with.
+    pub(crate) fn find(&self, offset: usize) -> (usize, usize) {
+        let number = self.starts.partition_point(|it| *it <= offset).max(1);
+        (number, self.starts[number - 1])
+    }
 }
 
 impl Source {
@@ -25,12 +45,12 @@ impl Source {
             Some(rest) => rest.to_owned(),
             None => text,
         };
-        Self { layer, name: name.into(), text, has_lines: true }
+        Self { layer, name: name.into(), lines: Some(Lines::new(&text)), text }
     }
 
     /// Wraps the value of a command line argument: `name` alone tells where it is.
     pub(crate) fn argument(layer: usize, name: &str, text: String) -> Self {
-        Self { layer, name: name.into(), text, has_lines: false }
+        Self { layer, name: name.into(), text, lines: None }
     }
 
     /// Reads a file of at most [`MAX_FILE_BYTES`].
@@ -72,7 +92,7 @@ impl Source {
     }
 
     pub(crate) fn has_lines(&self) -> bool {
-        self.has_lines
+        self.lines.is_some()
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -91,35 +111,27 @@ impl Source {
 
     /// Returns the place where `span` begins.
     pub(crate) fn place(&self, span: &Range<usize>) -> Place {
-        let position = self.has_lines.then(|| self.position(span.start));
+        let position = self.lines.as_ref().map(|lines| self.position(lines, span.start).0);
         Place::new(self.layer, Arc::clone(&self.name), position)
     }
 
     /// Shows a problem where it is.
     pub(crate) fn diagnostic(&self, problem: Problem) -> Diagnostic {
         let Problem { span, message, help } = problem;
-        let snippet = self.has_lines.then(|| {
-            let line_start = self.line_start(span.start);
-            let line = self.text[line_start..].lines().next().unwrap_or_default();
-            let end = span.end.min(line_start + line.len());
-            let n_chars = self.text.get(span.start..end).unwrap_or_default().chars().count();
-            Snippet::new(line, self.position(span.start), n_chars.max(1))
+        let snippet = self.lines.as_ref().map(|lines| {
+            let (position, line) = self.position(lines, span.start);
+            let underlined = self.text.get(span.clone()).and_then(|it| it.lines().next()).unwrap_or_default();
+            Snippet::new(line, position, underlined.chars().count().max(1))
         });
         Diagnostic { place: self.place(&span), message, snippet, help }
     }
 
-    fn line_start(&self, offset: usize) -> usize {
-        self.before(offset).rfind('\n').map_or(0, |newline| newline + 1)
-    }
-
-    fn position(&self, offset: usize) -> Position {
-        let line = 1 + self.before(offset).matches('\n').count();
-        let in_line = self.text.get(self.line_start(offset)..offset).unwrap_or_default();
-        Position { line, column: 1 + in_line.chars().count() }
-    }
-
-    fn before(&self, offset: usize) -> &str {
-        self.text.get(..offset).unwrap_or(&self.text)
+    /// Returns the position of a byte, and its line.
+    fn position(&self, lines: &Lines, offset: usize) -> (Position, &str) {
+        let (line, start) = lines.find(offset);
+        let before = self.text.get(start..offset).unwrap_or_default();
+        let position = Position { line, column: 1 + before.chars().count() };
+        (position, self.text.get(start..).and_then(|it| it.lines().next()).unwrap_or_default())
     }
 }
 

@@ -246,3 +246,101 @@ fn relocate(node: &mut Node, span: &Range<usize>) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_dollar_alone_is_text() {
+        check("$HOME and $", Ok("Text(\"$HOME and $\")"));
+        check("$$HOME", Ok("Text(\"$HOME\")"));
+        check("$$$$", Ok("Text(\"$$\")"));
+    }
+
+    /// An escaped variable stays what it is, however often it is read.
+    #[test]
+    fn an_escape_comes_before_a_variable() {
+        check("$${env:NUMBER}", Ok("Text(\"${env:NUMBER}\")"));
+        check("$$${env:NUMBER}", Ok("Text(\"$5\")"));
+    }
+
+    #[test]
+    fn only_a_whole_plain_value_takes_the_type_of_its_variable() {
+        check("${env:NUMBER}", Ok("Unsigned(5)"));
+        check("${env:NUMBER}s", Ok("Text(\"5s\")"));
+        check("${env:NUMBER}${env:NUMBER}", Ok("Text(\"55\")"));
+        check("'${env:NUMBER}'", Ok("Text(\"5\")"));
+        check("${env:EMPTY}", Ok("Null"));
+    }
+
+    #[test]
+    fn a_default_counts_only_without_the_variable() {
+        check("${env:MISSING:-true}", Ok("Bool(true)"));
+        check("${env:MISSING:-}", Ok("Null"));
+        check("${env:MISSING:-a:-b}", Ok("Text(\"a:-b\")"));
+        check("${env:EMPTY:-7}", Ok("Null"));
+        check("${env:NUMBER:-7}", Ok("Unsigned(5)"));
+    }
+
+    #[test]
+    fn what_is_no_variable_is_refused() {
+        check("${NUMBER}", Err("`${NUMBER}` does not say where its value comes from"));
+        check("${}", Err("`${}` does not say where its value comes from"));
+        check("${env:}", Err("`` is not the name of an environment variable"));
+        check("${env:A B}", Err("`A B` is not the name of an environment variable"));
+        check("${http://x}", Err("`http` is not a source of values"));
+        check("${env:MISSING}", Err("the environment variable `MISSING` is not set"));
+        check("${env:NUMBER", Err("the variable is not closed"));
+    }
+
+    /// A secret must not be run as a configuration.
+    #[test]
+    fn what_a_variable_holds_is_not_read_again() {
+        check("${env:VARIABLE}", Ok("Text(\"${env:NUMBER}\")"));
+    }
+
+    #[test]
+    fn the_environment_does_not_show_its_values() {
+        assert!(!format!("{:?}", environment()).contains("${env:NUMBER}"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_substitution_panic(text in "[${}:a-zA-Z_\\-5 \u{e9}]{0,40}", plain: bool) {
+            let span = 0..text.len();
+            let mut node = Node::new(span, Content::Written { text: text.clone(), plain });
+            let problems = substitute(&mut node, &text, &environment());
+            prop_assert_eq!(problems.is_empty(), !node.is_broken());
+            for problem in problems {
+                prop_assert!(text.get(problem.span).is_some());
+            }
+        }
+
+        /// Text without a dollar is left alone.
+        #[test]
+        fn other_text_stays(text in "[^$]{0,40}") {
+            let mut node = Node::new(0..0, Content::Written { text: text.clone(), plain: false });
+            prop_assert!(substitute(&mut node, &text, &environment()).is_empty());
+            prop_assert!(matches!(node.content, Content::Text(it) if it == text));
+        }
+    }
+
+    fn environment() -> Environment {
+        let variables = [("NUMBER", "5"), ("EMPTY", ""), ("VARIABLE", "${env:NUMBER}")];
+        Environment::Fixed(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<&str, &str>) {
+        let mut root = yaml::parse(text).root.unwrap();
+        let problems = substitute(&mut root, text, &environment());
+        let actual = match problems.as_slice() {
+            [] => Ok(format!("{:?}", root.content)),
+            [problem, ..] => Err(problem.message.clone()),
+        };
+        assert_eq!(actual.as_deref().map_err(String::as_str), expected, "{text}");
+    }
+}

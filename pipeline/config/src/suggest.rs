@@ -1,6 +1,9 @@
 /// Longest word that is compared: what is longer is no misspelling.
 const MAX_WORD_BYTES: usize = 64;
 
+/// Most candidates that are compared, so that thousands of mistakes among thousands of names take no minutes.
+const MAX_CANDIDATES: usize = 1000;
+
 /// Finds the candidate that `word` is probably a misspelling of.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > MAX_WORD_BYTES {
@@ -9,6 +12,7 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     let word = word.to_lowercase();
     candidates
         .into_iter()
+        .take(MAX_CANDIDATES)
         .filter(|it| it.len() <= MAX_WORD_BYTES)
         .map(|it| (strsim::osa_distance(&word, &it.to_lowercase()), it))
         // A third of the letters may differ: fewer for short words, which resemble each other by chance.
@@ -22,7 +26,8 @@ pub(crate) fn help<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>
     if let Some(nearest) = nearest(word, candidates.clone()) {
         return Some(format!("did you mean `{nearest}`?"));
     }
-    let mut words: Vec<String> = candidates.into_iter().map(|it| format!("`{it}`")).collect();
+    let words = candidates.into_iter().take(MAX_CANDIDATES).map(|it| format!("`{it}`"));
+    let mut words: Vec<String> = words.collect();
     words.sort();
     match words.as_slice() {
         [] => None,

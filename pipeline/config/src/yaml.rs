@@ -8,6 +8,8 @@ use serde_saphyr::granit_parser::{self, ErrorKind, Event, Parser, ScalarStyle, S
 use crate::{
     diagnostic::Problem,
     node::{Content, Entry, Map, Node},
+    scalar,
+    source::Lines,
 };
 
 /// Most values in one text, counting again what an alias repeats: a few lines of aliases can stand for billions.
@@ -87,6 +89,8 @@ struct Builder {
     root: Option<Node>,
     anchors: HashMap<usize, Part>,
     n_nodes: usize,
+    /// Made for the first message that tells a line.
+    lines: Option<Lines>,
     problems: Vec<Problem>,
 }
 
@@ -134,6 +138,8 @@ impl Builder {
             }
             Event::Scalar(value, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;
+                // The parser reads `~` where nothing is written.
+                let value = if plain && range.is_empty() { "".into() } else { value };
                 let content = match tag.as_deref() {
                     None => Content::Written { text: value.into_owned(), plain },
                     Some(tag) if tag.is_yaml_core_schema_tag("str") => {
@@ -240,7 +246,10 @@ impl Builder {
                     *key = Some(read);
                     problem
                 }
-                Some(Key::Text(name, span)) => insert(map, name, span, node, text),
+                Some(Key::Text(name, span)) => {
+                    let line_of = |at| self.lines.get_or_insert_with(|| Lines::new(text)).find(at).0;
+                    insert(map, name, span, node, line_of)
+                }
                 Some(Key::Merge(span)) => merge(merged, &span, node),
                 Some(Key::Unusable) => None,
             },
@@ -270,21 +279,30 @@ fn read_key(node: Node) -> (Key, Option<Problem>) {
             let problem = Problem::new(span, "a variable cannot stand in a key");
             (Key::Unusable, Some(problem.with_help("variables are put into values alone")))
         }
-        Content::Written { text, plain: _ } if !text.is_empty() => (Key::Text(text, span), None),
+        Content::Written { text, plain }
+            if !(text.is_empty() || plain && matches!(scalar::typed(&text), Content::Null)) =>
+        {
+            (Key::Text(text, span), None)
+        }
         Content::Broken => (Key::Unusable, None),
         _ => (Key::Unusable, Some(Problem::new(span, "a key must be a word"))),
     }
 }
 
-fn insert(map: &mut Map, key: String, key_span: Range<usize>, value: Node, text: &str) -> Option<Problem> {
+fn insert(
+    map: &mut Map,
+    key: String,
+    key_span: Range<usize>,
+    value: Node,
+    line_of: impl FnOnce(usize) -> usize,
+) -> Option<Problem> {
     match map.entry(key) {
         btree_map::Entry::Vacant(vacant) => {
             vacant.insert(Entry { key_span, value });
             None
         }
         btree_map::Entry::Occupied(mut first) => {
-            let before = text.get(..first.get().key_span.start).unwrap_or(text);
-            let line = 1 + before.matches('\n').count();
+            let line = line_of(first.get().key_span.start);
             let message = format!("`{}` is already defined in line {line}", first.key());
             // What stands in the second map is kept, so that references to it are not reported as well.
             if let (Some(kept), Some(more)) = (first.get_mut().value.as_map_mut(), into_map(value)) {
@@ -314,5 +332,96 @@ fn into_map(node: Node) -> Option<Map> {
     match node.content {
         Content::Map(map) => Some(map),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_a_null() {
+        check("", Ok("null"));
+        check("# only a comment\n", Ok("null"));
+    }
+
+    #[test]
+    fn keys_and_values_keep_their_places() {
+        check("a: b\nc:\n- 'd'\n", Ok("{a@0: b@3, c@5: [d@10]}"));
+        check("{a: {b: c}}", Ok("{a@1: {b@5: c@8}}"));
+    }
+
+    #[test]
+    fn an_alias_repeats_its_anchor() {
+        check("a: &x [b]\nc: *x", Ok("{a@0: [b@7], c@10: [b@7]}"));
+    }
+
+    /// As in YAML 1.1: a map's own keys come before merged ones, and earlier maps before later ones.
+    #[test]
+    fn a_merge_fills_in_what_a_map_lacks() {
+        check(
+            "a: &x {k: 1}\nb: {<<: *x, k: 2, l: 3}",
+            Ok("{a@0: {k@7: 1@10}, b@13: {k@25: 2@28, l@31: 3@34}}"),
+        );
+        check("<<: [{k: 1}, {k: 2, l: 3}]", Ok("{k@6: 1@9, l@20: 3@23}"));
+        check("<<: 5", Err("`<<` merges a map, or a list of maps"));
+        check("'<<': 5", Ok("{<<@0: 5@6}"));
+    }
+
+    #[test]
+    fn the_first_of_two_equal_keys_is_kept() {
+        check("a: 1\na: 2", Err("`a` is already defined in line 1"));
+        check("a: 1\n\"a\": 2", Err("`a` is already defined in line 1"));
+    }
+
+    #[test]
+    fn a_key_is_a_word() {
+        check("[a]: b", Err("a key must be a word"));
+        check("? {}\n: b", Err("a key must be a word"));
+        check(": b", Err("a key must be a word"));
+        check("null: b", Err("a key must be a word"));
+        check("'null': b", Ok("{null@0: b@8}"));
+        check("5: b", Ok("{5@0: b@3}"));
+    }
+
+    /// Aliases of aliases go deeper than any text is.
+    #[test]
+    fn aliases_cannot_go_deeper_than_text() {
+        let line = |idx: usize| format!("- &a{} [[[[[[[[[[*a{idx}]]]]]]]]]]\n", idx + 1);
+        let text: String = (0..7).map(line).collect();
+        check(&format!("- &a0 x\n{text}"), Err("more than 64 maps and lists inside each other"));
+    }
+
+    #[test]
+    fn a_text_may_have_as_many_values_as_the_limit() {
+        let values = |n: usize| format!("[{}]", "x,".repeat(n));
+        assert!(parse(&values(MAX_NODES - 1)).root.is_some());
+        check(&values(MAX_NODES), Err("more than 50000 values, counting what aliases repeat"));
+    }
+
+    /// Shows a document with the offset of each key and scalar.
+    fn show(node: &Node) -> String {
+        match &node.content {
+            Content::Null => "null".to_owned(),
+            Content::Written { text, plain: _ } => format!("{text}@{}", node.span.start),
+            Content::List(nodes) => format!("[{}]", nodes.iter().map(show).collect::<Vec<_>>().join(", ")),
+            Content::Map(map) => {
+                let show = |(key, it): (&String, &Entry)| {
+                    format!("{key}@{}: {}", it.key_span.start, show(&it.value))
+                };
+                format!("{{{}}}", map.iter().map(show).collect::<Vec<_>>().join(", "))
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<&str, &str>) {
+        let Document { root, problems } = parse(text);
+        let actual = match problems.first() {
+            Some(problem) => Err(problem.message.clone()),
+            None => Ok(root.as_ref().map(show).unwrap_or_default()),
+        };
+        assert_eq!(actual.as_deref().map_err(String::as_str), expected);
     }
 }
