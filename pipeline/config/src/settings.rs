@@ -59,7 +59,7 @@ impl Section<'_> {
             if !removed.explains(&written_path, &kind) {
                 errors.extend(self.diagnostic(&written_path, &kind));
             }
-            if !remove(&mut value, &path) || removed.paths.len() == MAX_MISTAKES {
+            if !remove(&mut value, &path) || removed.paths.len() + 1 == MAX_MISTAKES {
                 return None;
             }
             // Numbers of later elements have changed.
