@@ -1,0 +1,105 @@
+use bytemuck::{Pod, Zeroable};
+
+/// Where the running kernel keeps what the programs read: byte offsets inside its structures.
+///
+/// Found in the kernel's type information by the receiver and handed to the programs as the read-only global `OFFSETS`,
+/// so that the verifier sees constants. A name is `<structure>_<member>`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Offsets {
+    /// `sock_common.skc_daddr`
+    pub common_daddr: u32,
+    /// `sock_common.skc_rcv_saddr`
+    pub common_rcv_saddr: u32,
+    /// `sock_common.skc_v6_daddr`
+    pub common_v6_daddr: u32,
+    /// `sock_common.skc_v6_rcv_saddr`
+    pub common_v6_rcv_saddr: u32,
+    /// `sock_common.skc_dport`
+    pub common_dport: u32,
+    /// `sock_common.skc_family`
+    pub common_family: u32,
+    /// `sock_common.skc_state`
+    pub common_state: u32,
+    /// `sock_common.skc_net`
+    pub common_net: u32,
+    /// `sock_common.skc_nulls_node`
+    pub common_nulls_node: u32,
+    /// `sock_common.skc_flags`, which `sock.sk_flags` names
+    pub common_flags: u32,
+    /// `sock.sk_protocol`
+    pub sock_protocol: u32,
+    /// `sock.sk_err`
+    pub sock_err: u32,
+    /// `sock.sk_max_ack_backlog`
+    pub sock_max_ack_backlog: u32,
+    /// `sock.sk_cgrp_data.cgroup`, or `.val` before Linux 5.15; [`Offsets::ABSENT`] without cgroups
+    pub sock_cgroup: u32,
+    /// `sock.sk_socket`
+    pub sock_socket: u32,
+    /// `socket_alloc.vfs_inode.i_ino` seen from `socket_alloc.socket`; [`Offsets::ABSENT`] if unknown
+    pub socket_inode: u32,
+    /// `inet_sock.inet_sport`
+    pub inet_sport: u32,
+    /// `tcp_sock.bytes_acked`
+    pub tcp_bytes_acked: u32,
+    /// `tcp_sock.bytes_received`
+    pub tcp_bytes_received: u32,
+    /// `tcp_sock.bytes_retrans`
+    pub tcp_bytes_retrans: u32,
+    /// `tcp_sock.snd_una`
+    pub tcp_snd_una: u32,
+    /// `tcp_sock.snd_nxt`
+    pub tcp_snd_nxt: u32,
+    /// `tcp_sock.write_seq`
+    pub tcp_write_seq: u32,
+    /// `tcp_sock.rcv_nxt`
+    pub tcp_rcv_nxt: u32,
+    /// `tcp_sock.srtt_us`
+    pub tcp_srtt: u32,
+    /// `tcp_sock.rtt_min`, the value of its first sample
+    pub tcp_rtt_min: u32,
+    /// `tcp_sock.total_retrans`
+    pub tcp_total_retrans: u32,
+    /// `tcp_sock.segs_in`
+    pub tcp_segs_in: u32,
+    /// `tcp_sock.segs_out`
+    pub tcp_segs_out: u32,
+    /// `net.ns.inum`
+    pub net_inum: u32,
+    /// `net.ns.ops`
+    pub net_ops: u32,
+    /// `net.list`
+    pub net_list: u32,
+    /// `net.ipv4.tcp_death_row`
+    pub net_death_row: u32,
+    /// 1 if `net.ipv4.tcp_death_row` is a pointer (Linux 5.18 to 6.0), else 0
+    pub net_death_row_is_pointer: u32,
+    /// `inet_timewait_death_row.hashinfo`
+    pub death_row_hashinfo: u32,
+    /// `inet_hashinfo.ehash`
+    pub hashinfo_ehash: u32,
+    /// `inet_hashinfo.ehash_mask`
+    pub hashinfo_ehash_mask: u32,
+    /// `cgroup.kn`
+    pub cgroup_kn: u32,
+    /// `kernfs_node.id`
+    pub kernfs_id: u32,
+    /// `kernfs_node.name`
+    pub kernfs_name: u32,
+    /// `kernfs_node.__parent`, or `.parent` before Linux 6.15
+    pub kernfs_parent: u32,
+    /// `task_struct.nsproxy`
+    pub task_nsproxy: u32,
+    /// `task_struct.group_leader`
+    pub task_group_leader: u32,
+    /// `task_struct.comm`
+    pub task_comm: u32,
+    /// `nsproxy.net_ns`
+    pub nsproxy_net: u32,
+}
+
+impl Offsets {
+    /// Stands for a member that the running kernel does not have.
+    pub const ABSENT: u32 = u32::MAX;
+}

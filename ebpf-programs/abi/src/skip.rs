@@ -1,0 +1,51 @@
+/// Why a program could not record something it should have recorded.
+///
+/// Index of the `SKIPPED` map in the kernel, value of the `reason` attribute in user space.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SkipReason {
+    /// The ring buffer had no room for the begin or end of a connection; a walk repairs it.
+    RingFull,
+    /// Too many handshakes at once: the process and duration of one are unknown.
+    HandshakesFull,
+    /// Too many sockets in one hash bucket: the rest of the bucket was not sampled.
+    BucketTooLong,
+    /// A hash bucket changed under every attempt to read it: it was not sampled.
+    BucketUnstable,
+    /// A part of the kernel's hash table could not be read.
+    TableUnreadable,
+    /// More hash tables or network namespaces than there is room for.
+    TooManyTables,
+}
+
+impl SkipReason {
+    /// Every reason, in the order of the map.
+    pub const ALL: [Self; 6] = [
+        Self::RingFull,
+        Self::HandshakesFull,
+        Self::BucketTooLong,
+        Self::BucketUnstable,
+        Self::TableUnreadable,
+        Self::TooManyTables,
+    ];
+
+    /// Returns the value of the `reason` attribute.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RingFull => "ring_full",
+            Self::HandshakesFull => "handshakes_full",
+            Self::BucketTooLong => "bucket_too_long",
+            Self::BucketUnstable => "bucket_unstable",
+            Self::TableUnreadable => "table_unreadable",
+            Self::TooManyTables => "too_many_tables",
+        }
+    }
+}
+
+const _: () = {
+    let mut idx = 0;
+    while idx < SkipReason::ALL.len() {
+        assert!(SkipReason::ALL[idx] as usize == idx, "a reason's position must be its index in the map");
+        idx += 1;
+    }
+};

@@ -1,0 +1,76 @@
+//! Reading the kernel's memory.
+
+use abi::Offsets;
+use aya_ebpf::{
+    cty::c_void,
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, generated},
+};
+use bytemuck::Pod;
+
+/// Set by the receiver before the programs are loaded.
+#[unsafe(no_mangle)]
+// SAFETY: every pattern of bytes is a valid `Offsets`.
+pub(crate) static OFFSETS: Offsets = unsafe { core::mem::zeroed() };
+
+/// Yields an offset of the running kernel as `u64`.
+macro_rules! offset {
+    ($member:ident) => {{
+        // Volatile, for the compiler would take the zeros above for granted.
+        // SAFETY: the static is initialised and aligned, and nothing writes it while programs run.
+        let offset = unsafe { core::ptr::read_volatile(&raw const $crate::kernel::OFFSETS.$member) };
+        offset as u64
+    }};
+}
+pub(crate) use offset;
+
+/// Reads a value of the kernel; zero if the address is not readable.
+#[inline(always)]
+pub(crate) fn read<T: Pod>(address: u64) -> T {
+    let mut value = T::zeroed();
+    read_into(&mut value, address);
+    value
+}
+
+/// Reads a value of the kernel in place; zero if the address is not readable. Returns whether it is.
+#[inline(always)]
+pub(crate) fn read_into<T: Pod>(value: &mut T, address: u64) -> bool {
+    let to = core::ptr::from_mut(value).cast::<c_void>();
+    // SAFETY: the helper writes `size_of::<T>()` bytes to where `value` is, which accepts any pattern. It checks the
+    // address it reads from, and zeroes the destination when it cannot.
+    // https://github.com/torvalds/linux/blob/v6.12/kernel/trace/bpf_trace.c#L232
+    unsafe { generated::bpf_probe_read_kernel(to, size_of::<T>() as u32, address as *const c_void) == 0 }
+}
+
+/// Reads a string of the kernel in place, cut to the room; empty if the address is not readable.
+#[inline(always)]
+pub(crate) fn read_str<const N: usize>(text: &mut [u8; N], address: u64) {
+    let to = text.as_mut_ptr().cast::<c_void>();
+    // SAFETY: as in `read_into`; the helper writes at most `N` bytes and ends the string by a zero.
+    unsafe { generated::bpf_probe_read_kernel_str(to, N as u32, address as *const c_void) };
+}
+
+/// Returns the current process (thread group), and writes the command of its first thread.
+#[inline(always)]
+pub(crate) fn current_process(command: &mut [u8; 16]) -> u32 {
+    // SAFETY: the helper takes nothing and returns an address, which is not dereferenced here.
+    let task = unsafe { bpf_get_current_task() };
+    let leader: u64 = read(task + offset!(task_group_leader));
+    read_into(command, leader + offset!(task_comm));
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// Returns the network namespace of the current process.
+#[inline(always)]
+pub(crate) fn current_net() -> u64 {
+    // SAFETY: as above.
+    let task = unsafe { bpf_get_current_task() };
+    let nsproxy: u64 = read(task + offset!(task_nsproxy));
+    read(nsproxy + offset!(nsproxy_net))
+}
+
+/// Returns the nanoseconds since boot, `CLOCK_BOOTTIME`.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: the helper takes nothing and returns a number.
+    unsafe { generated::bpf_ktime_get_boot_ns() }
+}

@@ -1,0 +1,78 @@
+//! eBPF programs that observe TCP sockets where the kernel keeps their totals.
+//!
+//! | program | runs | does |
+//! | --- | --- | --- |
+//! | `on_state_change` | at each change of a TCP socket's state (`inet_sock_set_state`) | records begins and ends |
+//! | `boot` | when the receiver asks | finds the kernel's tables of connections |
+//! | `walk` | when the receiver asks | copies the sockets of a part of a table |
+//! | `name_cgroup` | when the receiver asks | reads the names of one cgroup |
+//!
+//! The last three are loaded as raw tracepoint programs and never attached: the receiver runs them by
+//! `BPF_PROG_TEST_RUN`, one at a time. No program runs per packet or per call to send or receive, and none decides
+//! anything: they observe.
+//!
+//! # Contract with the receiver
+//!
+//! | map | kernel | receiver |
+//! | --- | --- | --- |
+//! | `EVENTS` | writes records | reads them |
+//! | `SKIPPED` | increments, by `SkipReason` | reads |
+//! | `HANDSHAKES` | who began a handshake, and when | nothing |
+//! | `CGROUPS` | which cgroups' names were recorded | nothing |
+//! | `WALK`, `SOCKETS`, `TABLES`, `CGROUP` | results of `walk`, `boot`, `name_cgroup` | has them mapped, reads |
+//! | `SCRATCH` | `walk`'s copy of a part of a table | nothing |
+//!
+//! # Minimum kernel version
+//!
+//! 5.17, for `bpf_loop` in `walk` and `boot`; everything else needs 5.10, for `BPF_PROG_TEST_RUN` of raw tracepoints.
+
+#![no_std]
+#![no_main]
+
+mod cgroup;
+mod kernel;
+mod maps;
+mod sample;
+mod state_change;
+mod walk;
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+
+/// Records begins and ends of connections and of listening.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+fn on_state_change(ctx: RawTracePointContext) -> i32 {
+    state_change::observe(ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    0
+}
+
+/// Finds the tables of connections of all network namespaces. Takes no arguments.
+#[raw_tracepoint]
+fn boot(_ctx: RawTracePointContext) -> i32 {
+    walk::find_tables();
+    0
+}
+
+/// Copies the sockets of a part of a table. Takes `WalkArguments`.
+#[raw_tracepoint]
+fn walk(ctx: RawTracePointContext) -> i32 {
+    walk::walk(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3));
+    0
+}
+
+/// Reads the names of one cgroup. Takes the address of its `kernfs_node`.
+#[raw_tracepoint]
+fn name_cgroup(ctx: RawTracePointContext) -> i32 {
+    cgroup::answer(ctx.arg(0));
+    0
+}
+
+/// Unreachable: nothing here panics, and the verifier would refuse a program that could loop.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+// The helpers that read kernel memory are for GPL-compatible programs; without this word the kernel refuses them.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
