@@ -1,3 +1,38 @@
 //! Observes TCP connections where the kernel keeps their totals.
+//!
+//! Programs in the kernel ([`socket-observer`]) record when connections begin and end, and copy every living socket
+//! when asked. `Observer` loads them, `Tracker` makes flow records of what they tell, `EbpfReceiver` runs both.
+//!
+//! It does not see packets, nor calls to send or receive, and it does not name anything: cgroup and process of the
+//! local end are handed on.
+//!
+//! [`socket-observer`]: https://docs.ebpf.io/linux/program-type/BPF_PROG_TYPE_RAW_TRACEPOINT/
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+
+mod btf;
+mod cgroups;
+mod clock;
+mod config;
+mod connection;
+mod error;
+mod factory;
+mod layout;
+mod listeners;
+mod mapped;
+mod metrics;
+mod needs;
+mod observer;
+mod receiver;
+mod seed;
+mod source;
+mod tracker;
+mod verdict;
+mod wake;
+
+pub use self::{
+    config::Config,
+    error::{LayoutError, LoadError, RunProgramError},
+    factory::factory,
+    needs::{Need, check},
+};

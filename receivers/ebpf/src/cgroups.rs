@@ -1,0 +1,98 @@
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use abi::CgroupNames;
+
+/// More cgroups than a node has at a time; the oldest makes room.
+const MAX_CGROUPS: usize = 1 << 13;
+
+/// Paths of cgroups by id. Connections of one cgroup share one path.
+#[derive(Debug, Default)]
+pub(crate) struct Cgroups {
+    // `None` if the names cannot be had, so that it is not tried again.
+    paths: HashMap<u64, Option<Arc<str>>>,
+    order: VecDeque<u64>,
+}
+
+impl Cgroups {
+    /// Remembers the names of a cgroup.
+    pub(crate) fn insert(&mut self, names: &CgroupNames) {
+        self.remember(names.id, Some(path(names).into()));
+    }
+
+    /// Remembers that the names of a cgroup cannot be had.
+    pub(crate) fn insert_unknown(&mut self, id: u64) {
+        self.remember(id, None);
+    }
+
+    /// Returns whether it is settled what the path of a cgroup is.
+    pub(crate) fn contains(&self, id: u64) -> bool {
+        self.paths.contains_key(&id)
+    }
+
+    /// Returns the path of a cgroup from the root of the hierarchy, if it is known.
+    pub(crate) fn path(&self, id: u64) -> Option<Arc<str>> {
+        self.paths.get(&id).cloned().flatten()
+    }
+
+    fn remember(&mut self, id: u64, path: Option<Arc<str>>) {
+        if self.paths.insert(id, path).is_none() {
+            self.order.push_back(id);
+        }
+        if self.order.len() > MAX_CGROUPS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.paths.remove(&oldest);
+        }
+    }
+}
+
+fn path(names: &CgroupNames) -> String {
+    let mut path = String::new();
+    for name in names.from_root() {
+        path.push('/');
+        path.push_str(&String::from_utf8_lossy(name));
+    }
+    if path.is_empty() { "/".to_owned() } else { path }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable;
+
+    use super::*;
+
+    #[test]
+    fn a_path_reads_as_the_kernel_writes_it() {
+        let mut cgroups = Cgroups::default();
+        cgroups.insert(&names(7, &["cron.service", "system.slice"]));
+        cgroups.insert(&names(1, &[]));
+        cgroups.insert_unknown(9);
+        assert_eq!(cgroups.path(7).as_deref(), Some("/system.slice/cron.service"));
+        assert_eq!(cgroups.path(1).as_deref(), Some("/"));
+        assert_eq!((cgroups.path(9), cgroups.contains(9)), (None, true));
+        assert_eq!((cgroups.path(8), cgroups.contains(8)), (None, false));
+    }
+
+    #[test]
+    fn the_oldest_makes_room() {
+        let mut cgroups = Cgroups::default();
+        for id in 0..=MAX_CGROUPS as u64 {
+            cgroups.insert(&names(id, &["leaf"]));
+            cgroups.insert(&names(id, &["leaf"]));
+        }
+        assert!(!cgroups.contains(0));
+        assert!(cgroups.contains(1));
+        assert_eq!((cgroups.paths.len(), cgroups.order.len()), (MAX_CGROUPS, MAX_CGROUPS));
+    }
+
+    fn names(id: u64, leaf_first: &[&str]) -> CgroupNames {
+        let mut names = CgroupNames { id, ..CgroupNames::zeroed() };
+        for (slot, name) in names.names.iter_mut().zip(leaf_first) {
+            slot[..name.len()].copy_from_slice(name.as_bytes());
+        }
+        names
+    }
+}

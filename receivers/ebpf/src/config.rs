@@ -1,0 +1,117 @@
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
+
+use component::InvalidSetting;
+use serde::Deserialize;
+
+/// A sample costs about a microsecond for each socket, and an empty table half a millisecond.
+const MIN_SAMPLE_INTERVAL: Duration = Duration::from_millis(10);
+const MIN_DRAIN_INTERVAL: Duration = Duration::from_millis(1);
+
+/// The kernel takes powers of two that are multiples of a page, which has 64 KiB on some machines.
+const MIN_RING_BYTES: u32 = 1 << 16;
+const MAX_RING_BYTES: u32 = 1 << 28;
+
+/// Settings of the `ebpf` receiver.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How often live connections are sampled: bytes, retransmissions and round-trip times of a connection that stays
+    /// open are as fresh as this.
+    ///
+    /// Begins and ends do not wait for it.
+    #[serde(with = "humantime_serde")]
+    pub sample_interval: Duration,
+
+    /// How often begins and ends are fetched from the kernel.
+    ///
+    /// The kernel wakes the receiver earlier when its buffer is half full.
+    #[serde(with = "humantime_serde")]
+    pub drain_interval: Duration,
+
+    /// Bytes of kernel memory for begins and ends that wait to be fetched; a power of two, at least 65536.
+    ///
+    /// The default holds about 10000. What finds no room is counted in `ridley.ebpf.skipped` with the reason
+    /// `ring_full`, and repaired by the next sample.
+    pub ring_bytes: NonZeroU32,
+
+    /// Most connections followed at a time, about 400 bytes each.
+    ///
+    /// Those beyond are counted in `ridley.ebpf.untracked`, and reported as a whole when they end.
+    pub max_connections: NonZeroUsize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            sample_interval: Duration::from_secs(5),
+            drain_interval: Duration::from_millis(100),
+            ring_bytes: NonZeroU32::new(1 << 21).expect("2 MiB is not zero"),
+            max_connections: NonZeroUsize::new(100_000).expect("100 000 is not zero"),
+        }
+    }
+}
+
+impl component::Config for Config {
+    fn validate(&self) -> Vec<InvalidSetting> {
+        let Self { sample_interval, drain_interval, ring_bytes, max_connections: _ } = self;
+        let mut invalid = Vec::new();
+        let mut refuse =
+            |path: &str, message| invalid.push(InvalidSetting { path: path.to_owned(), message });
+        for (path, actual, least) in [
+            ("sample_interval", *sample_interval, MIN_SAMPLE_INTERVAL),
+            ("drain_interval", *drain_interval, MIN_DRAIN_INTERVAL),
+        ] {
+            if actual < least {
+                refuse(path, format!("`{path}` is {actual:?}, expected at least {least:?}"));
+            }
+        }
+        let bytes = ring_bytes.get();
+        if !bytes.is_power_of_two() || !(MIN_RING_BYTES..=MAX_RING_BYTES).contains(&bytes) {
+            let message = format!(
+                "`ring_bytes` is {bytes}, expected a power of two from {MIN_RING_BYTES} to {MAX_RING_BYTES}"
+            );
+            refuse("ring_bytes", message);
+        }
+        invalid
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The file sets every setting to something else than its default, so that a renamed setting is noticed.
+    #[test]
+    fn every_setting_can_be_set() {
+        let config: Config = serde_saphyr::from_str(include_str!("../testdata/config.yaml")).unwrap();
+        let expected = Config {
+            sample_interval: Duration::from_secs(1),
+            drain_interval: Duration::from_millis(50),
+            ring_bytes: NonZeroU32::new(1 << 23).unwrap(),
+            max_connections: NonZeroUsize::new(5_000).unwrap(),
+        };
+        assert_eq!(config, expected);
+        assert_eq!(component::Config::validate(&config), []);
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(component::Config::validate(&Config::default()), []);
+    }
+
+    /// One run tells every mistake.
+    #[test]
+    fn mistakes_are_reported_together() {
+        let config = Config {
+            sample_interval: Duration::ZERO,
+            drain_interval: Duration::ZERO,
+            ring_bytes: NonZeroU32::MIN,
+            ..Config::default()
+        };
+        let paths: Vec<_> = component::Config::validate(&config).into_iter().map(|it| it.path).collect();
+        assert_eq!(paths, ["sample_interval", "drain_interval", "ring_bytes"]);
+    }
+}

@@ -1,0 +1,132 @@
+use std::{io, path::PathBuf};
+
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
+
+/// The running kernel's type information does not tell where the programs must look.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// There is no type information.
+    #[error(
+        "cannot read the kernel's type information (BTF) from {path}; the kernel must be built with \
+         `CONFIG_DEBUG_INFO_BTF=y`"
+    )]
+    Read {
+        /// Where it was expected.
+        path: PathBuf,
+        /// What the operating system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The type information is not as its specification says.
+    #[error("the kernel's type information (BTF) is malformed at byte {at}")]
+    Malformed {
+        /// Where.
+        at: usize,
+    },
+    /// A structure is not there.
+    #[error("the kernel's type information (BTF) has no `struct {structure}`; this kernel is not supported")]
+    MissingStructure {
+        /// Its name.
+        structure: &'static str,
+    },
+    /// A structure has no such member.
+    #[error(
+        "the kernel's type information (BTF) has no member `{member}` in `struct {structure}`; this kernel is not \
+         supported"
+    )]
+    MissingMember {
+        /// The structure's name.
+        structure: &'static str,
+        /// The member's name, or the names on the way to it.
+        member: &'static str,
+    },
+}
+
+/// The programs could not be put into the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The kernel's layout is not known.
+    #[error("cannot find out where the kernel keeps its sockets")]
+    Layout(#[from] LayoutError),
+    /// The kernel refuses because of missing privilege.
+    #[error(
+        "cannot load the eBPF programs without privilege; run as root or grant CAP_BPF and CAP_PERFMON (`ridley check` \
+         shows what is missing)"
+    )]
+    NotPermitted(#[source] Box<LoadError>),
+    /// The compiled programs or their maps were refused.
+    #[error("cannot create the eBPF maps")]
+    CreateMaps(#[source] Box<EbpfError>),
+    /// The kernel's verifier refused a program.
+    #[error("cannot load the eBPF program `{program}`")]
+    LoadProgram {
+        /// Name of the program.
+        program: &'static str,
+        /// Why.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// A program could not be attached.
+    #[error("cannot attach the eBPF program `{program}` to `{tracepoint}`")]
+    AttachProgram {
+        /// Name of the program.
+        program: &'static str,
+        /// Where to.
+        tracepoint: &'static str,
+        /// Why.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// A map could not be opened.
+    #[error("cannot open the eBPF map `{map}`")]
+    OpenMap {
+        /// Name of the map.
+        map: &'static str,
+        /// Why.
+        #[source]
+        source: Box<MapError>,
+    },
+    /// A map could not be mapped into memory.
+    #[error("cannot map the eBPF map `{map}` into memory")]
+    MapMemory {
+        /// Name of the map.
+        map: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The runtime could not watch the ring buffer.
+    #[error("cannot watch the eBPF ring buffer")]
+    WatchRing(#[source] io::Error),
+}
+
+impl LoadError {
+    /// Returns whether the operating system's answer was that this process may not.
+    fn is_not_permitted(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(err) = cause {
+            if err.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::PermissionDenied)
+            {
+                return true;
+            }
+            cause = err.source();
+        }
+        false
+    }
+
+    /// Says what to do if privilege is missing; else returns the error as it is.
+    pub(crate) fn or_not_permitted(self) -> Self {
+        if self.is_not_permitted() { Self::NotPermitted(Box::new(self)) } else { self }
+    }
+}
+
+/// A program that the receiver runs could not be run.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot run the eBPF program `{program}`")]
+pub struct RunProgramError {
+    /// Name of the program.
+    pub program: &'static str,
+    /// Why.
+    #[source]
+    pub source: Box<ProgramError>,
+}

@@ -1,0 +1,135 @@
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use component::Counter;
+use model::Process;
+
+/// More listening sockets than a node has; what comes later is not remembered.
+const MAX_LISTENERS: usize = 1 << 14;
+
+/// A socket that listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listener {
+    /// Inode number of the network namespace.
+    pub(crate) netns: u32,
+    /// Where it listens, IPv4 never as IPv6; unspecified for every address.
+    pub(crate) address: IpAddr,
+    /// Where it listens.
+    pub(crate) port: u16,
+    /// Inode number of the socket, which tells sockets of one address apart.
+    pub(crate) inode: u64,
+    /// Who called `listen`.
+    pub(crate) process: Process,
+}
+
+/// Who listens where: an accepted socket does not tell its process, its listener did.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    by_port: HashMap<(u32, u16), Vec<Listener>>,
+    len: usize,
+    forgotten: Counter,
+}
+
+impl Listeners {
+    /// Remembers nobody yet; `forgotten` counts those there is no room for.
+    pub(crate) fn new(forgotten: Counter) -> Self {
+        Self { by_port: HashMap::new(), len: 0, forgotten }
+    }
+
+    /// Remembers a listener; one that is known by its inode is replaced.
+    pub(crate) fn insert(&mut self, listener: Listener) {
+        self.remove(listener.netns, listener.port, listener.inode);
+        if self.len >= MAX_LISTENERS {
+            self.forgotten.add(1);
+            return;
+        }
+        self.len += 1;
+        self.by_port.entry((listener.netns, listener.port)).or_default().push(listener);
+    }
+
+    /// Forgets a listener.
+    pub(crate) fn remove(&mut self, netns: u32, port: u16, inode: u64) {
+        let Some(listeners) = self.by_port.get_mut(&(netns, port)) else { return };
+        let before = listeners.len();
+        listeners.retain(|it| it.inode != inode);
+        self.len -= before - listeners.len();
+        if listeners.is_empty() {
+            self.by_port.remove(&(netns, port));
+        }
+    }
+
+    /// Returns who accepts connections to an address: the one that listens on it, else one that listens on all.
+    ///
+    /// Of several (`SO_REUSEPORT`) the one that came last: whose socket it was does not show.
+    pub(crate) fn find(&self, netns: u32, address: IpAddr, port: u16) -> Option<&Listener> {
+        let listeners = self.by_port.get(&(netns, port))?;
+        let all = match address {
+            IpAddr::V4(_) => [address, Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+            IpAddr::V6(_) => [address, Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+        };
+        all.iter().find_map(|wanted| listeners.iter().rev().find(|it| it.address == *wanted))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_listener_of_the_very_address_is_preferred() {
+        let listeners = listeners(&[("0.0.0.0", 1), ("10.0.0.1", 2), ("::", 3)]);
+        check(&listeners, "10.0.0.1", Some(2));
+        check(&listeners, "10.0.0.2", Some(1));
+        check(&listeners, "2001:db8::1", Some(3));
+    }
+
+    /// A socket that listens on `::` accepts IPv4 too, unless it was told not to; then none of its own would arrive.
+    #[test]
+    fn a_listener_on_all_of_ipv6_accepts_ipv4() {
+        check(&listeners(&[("::", 3)]), "10.0.0.2", Some(3));
+        check(&listeners(&[("0.0.0.0", 1)]), "2001:db8::1", None);
+    }
+
+    /// A restarted server may listen before the old one's end is known.
+    #[test]
+    fn the_newest_of_equals_is_preferred() {
+        let mut listeners = listeners(&[("0.0.0.0", 1), ("0.0.0.0", 2)]);
+        check(&listeners, "10.0.0.1", Some(2));
+        listeners.remove(4, 80, 2);
+        check(&listeners, "10.0.0.1", Some(1));
+        listeners.remove(4, 80, 1);
+        check(&listeners, "10.0.0.1", None);
+        assert_eq!((listeners.len, listeners.by_port.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_counted() {
+        let mut listeners = Listeners::new(Counter::default());
+        for n in 0..=MAX_LISTENERS as u64 {
+            listeners.insert(listener("0.0.0.0", n));
+        }
+        assert_eq!((listeners.len, listeners.forgotten.value()), (MAX_LISTENERS, 1));
+    }
+
+    fn listeners(addresses: &[(&str, u64)]) -> Listeners {
+        let mut listeners = Listeners::new(Counter::default());
+        for (address, inode) in addresses {
+            listeners.insert(listener(address, *inode));
+        }
+        listeners
+    }
+
+    fn listener(address: &str, inode: u64) -> Listener {
+        let process = Process { pid: 1, command: "server".into() };
+        Listener { netns: 4, address: address.parse().unwrap(), port: 80, inode, process }
+    }
+
+    #[track_caller]
+    fn check(listeners: &Listeners, address: &str, inode: Option<u64>) {
+        let found = listeners.find(4, address.parse().unwrap(), 80);
+        assert_eq!(found.map(|it| it.inode), inode);
+        assert_eq!(listeners.find(5, address.parse().unwrap(), 80), None, "another namespace");
+    }
+}

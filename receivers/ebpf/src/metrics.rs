@@ -1,0 +1,105 @@
+use abi::SkipReason;
+use component::{Counter, Gauge, Telemetry};
+use model::Signal;
+
+/// What the receiver tells about itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    /// Connections that are followed.
+    pub(crate) connections: Gauge,
+    /// Connections not followed while they live, because there were as many as the configuration allows.
+    pub(crate) untracked: Counter,
+    /// Begins that were not observed, found by a walk.
+    pub(crate) repaired_begins: Counter,
+    /// Ends that were not observed, found by a walk.
+    pub(crate) repaired_ends: Counter,
+    /// Samples that could not be read in one piece.
+    pub(crate) torn: Counter,
+    /// Listening sockets whose process is not remembered, because there were too many.
+    pub(crate) forgotten_listeners: Counter,
+    /// Flow records dropped because the pipeline did not take them.
+    pub(crate) dropped_full: Counter,
+    /// Records of the kernel that could not be read.
+    pub(crate) malformed: Counter,
+    /// Walks.
+    pub(crate) walks: Counter,
+    /// Walks that did not see every socket.
+    pub(crate) incomplete_walks: Counter,
+    /// Walks that the kernel refused to run.
+    pub(crate) failed_walks: Counter,
+    skipped: [Counter; SkipReason::ALL.len()],
+}
+
+impl Metrics {
+    /// Returns the component's instruments.
+    pub(crate) fn new(telemetry: &Telemetry) -> Self {
+        let repaired = |what| {
+            telemetry.counter(
+                "ridley.ebpf.repaired",
+                "{connection}",
+                "Begins and ends of connections that were not observed and that a walk found.",
+                &[("event", what)],
+            )
+        };
+        let walks = |outcome| {
+            telemetry.counter(
+                "ridley.ebpf.walks",
+                "{walk}",
+                "Walks of the kernel's tables of connections, by what they saw.",
+                &[("outcome", outcome)],
+            )
+        };
+        Self {
+            connections: telemetry.gauge(
+                "ridley.ebpf.connections",
+                "{connection}",
+                "Connections that are followed.",
+                &[],
+            ),
+            untracked: telemetry.counter(
+                "ridley.ebpf.untracked",
+                "{connection}",
+                "Connections not followed while they live, because `max_connections` are.",
+                &[],
+            ),
+            repaired_begins: repaired("begin"),
+            repaired_ends: repaired("end"),
+            torn: telemetry.counter(
+                "ridley.ebpf.torn",
+                "{sample}",
+                "Samples that could not be read in one piece and were left out.",
+                &[],
+            ),
+            forgotten_listeners: telemetry.counter(
+                "ridley.ebpf.forgotten.listeners",
+                "{socket}",
+                "Listening sockets whose process is not remembered, because there are too many.",
+                &[],
+            ),
+            dropped_full: telemetry.dropped(Signal::Flows, "full"),
+            malformed: telemetry.counter(
+                "ridley.ebpf.malformed",
+                "{record}",
+                "Records of the eBPF programs that could not be read.",
+                &[],
+            ),
+            walks: walks("complete"),
+            incomplete_walks: walks("incomplete"),
+            failed_walks: walks("failed"),
+            skipped: SkipReason::ALL.map(|reason| {
+                telemetry.counter(
+                    "ridley.ebpf.skipped",
+                    "{event}",
+                    "What the eBPF programs could not record.",
+                    &[("reason", reason.as_str())],
+                )
+            }),
+        }
+    }
+
+    /// Brings a counter up to what the kernel has counted.
+    pub(crate) fn skipped_is(&self, reason: SkipReason, count: u64) {
+        let counter = &self.skipped[reason as usize];
+        counter.add(count.saturating_sub(counter.value()));
+    }
+}

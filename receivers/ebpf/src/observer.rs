@@ -1,0 +1,200 @@
+//! The programs in the kernel, and what comes from them.
+
+use abi::{CgroupNames, MAX_SOCKETS, MAX_TABLES, SkipReason, Socket, Table, WalkArguments, WalkState};
+use aya::{
+    Ebpf, EbpfLoader, RawTracePointRunOptions, TestRun,
+    maps::{MapData, PerCpuArray, RingBuf},
+    programs::RawTracePoint,
+};
+
+use crate::{
+    btf::Btf,
+    error::{LoadError, RunProgramError},
+    layout::{self, Degraded},
+    mapped::Mapped,
+    source::{Source, Step},
+    wake::Wakeups,
+};
+
+/// Built from `ebpf-programs/socket-observer` by `cargo xtask ebpf`.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!("../../../ebpf-programs/socket-observer/socket-observer.bpf.o");
+
+/// Chunks of a table that one run reads. Preemption is off meanwhile: about ten microseconds for each if it is empty,
+/// and one more for each socket.
+const CHUNKS_PER_RUN: u32 = 8;
+
+/// Programs that are attached, and where to.
+const ATTACHED: [(&str, &str); 1] = [("on_state_change", "inet_sock_set_state")];
+
+/// Programs that find tables, walk them and name cgroups, each in the variants that kernels of different age accept:
+/// the first that is accepted is used.
+const BOOT: [&str; 1] = ["boot"];
+const WALK: [&str; 1] = ["walk"];
+const NAME_CGROUP: [&str; 1] = ["name_cgroup"];
+
+/// The loaded programs. Dropping it takes them out of the kernel.
+pub(crate) struct Observer {
+    programs: Ebpf,
+    boot: &'static str,
+    walk: &'static str,
+    name_cgroup: &'static str,
+    events: RingBuf<MapData>,
+    wakeups: Wakeups,
+    skipped: PerCpuArray<MapData, u64>,
+    state: Mapped<WalkState>,
+    sockets: Mapped<Socket>,
+    tables: Mapped<Table>,
+    cgroup: Mapped<CgroupNames>,
+    // Where the walk is: tables it has still to visit, the last one first, and the next bucket of that.
+    pending: Vec<Table>,
+    next_bucket: u32,
+}
+
+impl Observer {
+    /// Loads and attaches the programs; needs a runtime.
+    ///
+    /// Returns also what the running kernel cannot tell.
+    pub(crate) fn load(ring_bytes: u32) -> Result<(Self, Vec<Degraded>), LoadError> {
+        Self::try_load(ring_bytes).map_err(LoadError::or_not_permitted)
+    }
+
+    fn try_load(ring_bytes: u32) -> Result<(Self, Vec<Degraded>), LoadError> {
+        let (offsets, degraded) = layout::offsets(&Btf::of_running_kernel()?)?;
+        let mut programs = EbpfLoader::new()
+            // Nothing is relocated: the programs get offsets.
+            .btf(None)
+            .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
+            .map_max_entries("EVENTS", ring_bytes)
+            .load(OBJECT)
+            .map_err(|source| LoadError::CreateMaps(Box::new(source)))?;
+        let boot = load_first(&mut programs, &BOOT)?;
+        let walk = load_first(&mut programs, &WALK)?;
+        let name_cgroup = load_first(&mut programs, &NAME_CGROUP)?;
+        let open = |map| move |source| LoadError::OpenMap { map, source: Box::new(source) };
+        let events = RingBuf::try_from(take_map(&mut programs, "EVENTS")).map_err(open("EVENTS"))?;
+        let skipped = PerCpuArray::try_from(take_map(&mut programs, "SKIPPED")).map_err(open("SKIPPED"))?;
+        let mut observer = Self {
+            boot,
+            walk,
+            name_cgroup,
+            wakeups: Wakeups::new(&events).map_err(LoadError::WatchRing)?,
+            events,
+            skipped,
+            state: map_memory(&programs, "WALK", 1)?,
+            sockets: map_memory(&programs, "SOCKETS", MAX_SOCKETS)?,
+            tables: map_memory(&programs, "TABLES", MAX_TABLES)?,
+            cgroup: map_memory(&programs, "CGROUP", 1)?,
+            pending: Vec::new(),
+            next_bucket: 0,
+            programs,
+        };
+        for (program, tracepoint) in ATTACHED {
+            load_program(&mut observer.programs, program)?;
+            raw_tracepoint(&mut observer.programs, program).attach(tracepoint).map_err(|source| {
+                LoadError::AttachProgram { program, tracepoint, source: Box::new(source) }
+            })?;
+        }
+        Ok((observer, degraded))
+    }
+
+    fn run(&self, program: &'static str, args: [u64; 12]) -> Result<(), RunProgramError> {
+        let loaded = self.programs.program(program).expect("the program was loaded by this name");
+        let loaded: &RawTracePoint = loaded.try_into().expect("the object has raw tracepoint programs only");
+        let options = RawTracePointRunOptions { args, cpu: None };
+        match loaded.test_run(options) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(RunProgramError { program, source: Box::new(source) }),
+        }
+    }
+}
+
+impl Source for Observer {
+    async fn woken(&mut self) {
+        self.wakeups.woken().await;
+    }
+
+    fn drain(&mut self, mut each: impl FnMut(&[u8])) {
+        while let Some(record) = self.events.next() {
+            each(&record);
+        }
+    }
+
+    fn begin_walk(&mut self) -> Result<bool, RunProgramError> {
+        self.pending.clear();
+        self.run(self.boot, [0; 12])?;
+        let WalkState { n_tables, n_skipped, .. } = self.state.get(0);
+        for idx in 0..(n_tables as usize).min(MAX_TABLES) {
+            let table = self.tables.get(idx);
+            if !self.pending.iter().any(|it| it.buckets == table.buckets) {
+                self.pending.push(table);
+            }
+        }
+        self.next_bucket = 0;
+        Ok(n_skipped == 0)
+    }
+
+    fn walk_step(&mut self, sockets: &mut Vec<Socket>) -> Result<Step, RunProgramError> {
+        let Some(&table) = self.pending.last() else { return Ok(Step::End) };
+        let arguments = WalkArguments { table, first: self.next_bucket, n_chunks: CHUNKS_PER_RUN };
+        self.run(self.walk, arguments.to_raw())?;
+        let WalkState { n_sockets, n_skipped, next_bucket, .. } = self.state.get(0);
+        sockets.extend((0..(n_sockets as usize).min(MAX_SOCKETS)).map(|idx| self.sockets.get(idx)));
+        let has_moved = next_bucket > self.next_bucket;
+        self.next_bucket = next_bucket;
+        if next_bucket > table.mask || !has_moved {
+            self.pending.pop();
+            self.next_bucket = 0;
+        }
+        Ok(Step::Sockets { complete: n_skipped == 0 && has_moved })
+    }
+
+    fn name_cgroup(&mut self, node: u64) -> Result<CgroupNames, RunProgramError> {
+        self.run(self.name_cgroup, [node, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])?;
+        Ok(self.cgroup.get(0))
+    }
+
+    fn skipped(&self, reason: SkipReason) -> Option<u64> {
+        let per_cpu = self.skipped.get(&(reason as u32), 0).ok()?;
+        Some(per_cpu.iter().sum())
+    }
+}
+
+/// Loads the first of the programs that the kernel accepts; the error is the last one's.
+fn load_first(programs: &mut Ebpf, variants: &[&'static str]) -> Result<&'static str, LoadError> {
+    let (last, others) = variants.split_last().expect("every program has a variant");
+    for program in others {
+        if load_program(programs, program).is_ok() {
+            return Ok(program);
+        }
+    }
+    load_program(programs, last)?;
+    Ok(last)
+}
+
+fn load_program(programs: &mut Ebpf, program: &'static str) -> Result<(), LoadError> {
+    raw_tracepoint(programs, program)
+        .load()
+        .map_err(|source| LoadError::LoadProgram { program, source: Box::new(source) })
+}
+
+fn raw_tracepoint<'a>(programs: &'a mut Ebpf, program: &str) -> &'a mut RawTracePoint {
+    let program = programs.program_mut(program).expect("the object has every program that is named here");
+    program.try_into().expect("the object has raw tracepoint programs only")
+}
+
+fn take_map(programs: &mut Ebpf, map: &str) -> aya::maps::Map {
+    programs.take_map(map).expect("the object has every map that is named here")
+}
+
+fn map_memory<T: bytemuck::AnyBitPattern>(
+    programs: &Ebpf,
+    map: &'static str,
+    len: usize,
+) -> Result<Mapped<T>, LoadError> {
+    let data = match programs.map(map) {
+        Some(aya::maps::Map::Array(data)) => data,
+        _ => unreachable!("the object has every array that is named here"),
+    };
+    Mapped::new(data.fd(), len).map_err(|source| LoadError::MapMemory { map, source })
+}

@@ -1,0 +1,236 @@
+//! The run loop: only this file awaits.
+
+use std::{path::PathBuf, pin::pin, time::Duration};
+
+use abi::{SkipReason, Socket};
+use component::{BoxError, BoxFuture, ErrorChain, Output, Receiver, Shutdown};
+use model::{Batch, Flows};
+use tokio::{
+    task::{JoinHandle, yield_now},
+    time::{Interval, MissedTickBehavior, interval},
+};
+use tracing::{info, warn};
+
+use crate::{
+    clock::Moment,
+    config::Config,
+    error::RunProgramError,
+    metrics::Metrics,
+    seed::{self, Seed},
+    source::{Source, Step},
+    tracker::Tracker,
+};
+
+/// Records in one batch: enough to be worth the way, few enough to be little memory in every queue.
+const MAX_BATCH: usize = 512;
+
+/// Observes connections and sends what it learns.
+pub(crate) struct EbpfReceiver<S> {
+    source: S,
+    tracker: Tracker,
+    metrics: Metrics,
+    now: fn() -> Moment,
+    proc: PathBuf,
+    sample_interval: Duration,
+    drain_interval: Duration,
+    sockets: Vec<Socket>,
+    walk_fails: bool,
+}
+
+/// Everything that can happen.
+enum Event {
+    Drain,
+    Sample,
+    Seeded(Seed),
+    Shutdown,
+}
+
+/// What events come from.
+struct Clockwork {
+    drain: Interval,
+    sample: Interval,
+    seeding: Option<JoinHandle<Seed>>,
+    shutdown: Shutdown,
+    is_stopping: bool,
+}
+
+impl<S: Source + 'static> EbpfReceiver<S> {
+    /// Creates a receiver. `now` reads the clocks, `proc` is where processes are listed.
+    pub(crate) fn new(
+        config: &Config,
+        source: S,
+        metrics: Metrics,
+        now: fn() -> Moment,
+        proc: PathBuf,
+    ) -> Self {
+        let Config { sample_interval, drain_interval, ring_bytes: _, max_connections } = config;
+        Self {
+            source,
+            tracker: Tracker::new(*max_connections, metrics.clone()),
+            metrics,
+            now,
+            proc,
+            sample_interval: *sample_interval,
+            drain_interval: *drain_interval,
+            sockets: Vec::new(),
+            walk_fails: false,
+        }
+    }
+
+    async fn observe(mut self, output: Output, shutdown: Shutdown) -> Result<(), BoxError> {
+        let proc = std::mem::take(&mut self.proc);
+        let mut clockwork = Clockwork {
+            drain: ticks(self.drain_interval),
+            sample: ticks(self.sample_interval),
+            seeding: Some(tokio::task::spawn_blocking(move || seed::scan(&proc))),
+            shutdown,
+            is_stopping: false,
+        };
+        while !clockwork.is_stopping {
+            if self.tracker.has_reports() {
+                self.send(&output, &mut clockwork).await?;
+            } else {
+                let event = clockwork.next(&mut self.source).await;
+                self.handle(event).await;
+            }
+        }
+        // What happened until now, and where every connection stands.
+        self.sample().await;
+        while self.tracker.has_reports() {
+            self.send(&output, &mut clockwork).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a batch. While the pipeline does not take it, the kernel's buffer is drained all the same: what cannot be
+    /// sent yet is merged per connection.
+    async fn send(&mut self, output: &Output, clockwork: &mut Clockwork) -> Result<(), BoxError> {
+        let records = self.tracker.take_reports(MAX_BATCH);
+        let mut sending = pin!(output.send(Batch::Flows(Flows { records })));
+        loop {
+            tokio::select! {
+                biased;
+                sent = &mut sending => return Ok(sent?),
+                event = clockwork.next(&mut self.source) => self.handle(event).await,
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: Event) {
+        match event {
+            Event::Drain => self.drain(),
+            Event::Sample => self.sample().await,
+            Event::Seeded(seed) => self.tracker.seed(seed),
+            Event::Shutdown => {}
+        }
+    }
+
+    fn drain(&mut self) {
+        let Self { source, tracker, now, .. } = self;
+        let moment = now();
+        source.drain(|record| tracker.on_record(record, moment));
+    }
+
+    /// Walks all sockets. Each step's are taken after the records that are older than it.
+    async fn sample(&mut self) {
+        match self.walk().await {
+            Ok(()) if self.walk_fails => {
+                self.walk_fails = false;
+                info!("connections are sampled again");
+            }
+            Ok(()) => {}
+            Err(err) => {
+                self.metrics.failed_walks.add(1);
+                if !self.walk_fails {
+                    self.walk_fails = true;
+                    warn!(error = %ErrorChain(&err), "cannot sample connections; their begins and ends are still observed");
+                }
+            }
+        }
+        for reason in SkipReason::ALL {
+            if let Some(count) = self.source.skipped(reason) {
+                self.metrics.skipped_is(reason, count);
+            }
+        }
+    }
+
+    async fn walk(&mut self) -> Result<(), RunProgramError> {
+        self.drain();
+        let complete = self.source.begin_walk()?;
+        self.tracker.begin_walk(complete);
+        loop {
+            self.sockets.clear();
+            let step = self.source.walk_step(&mut self.sockets);
+            self.drain();
+            match step {
+                Ok(Step::Sockets { complete }) => {
+                    if !complete {
+                        self.tracker.miss_sockets();
+                    }
+                }
+                Ok(Step::End) => break,
+                Err(err) => {
+                    self.tracker.miss_sockets();
+                    self.tracker.end_walk((self.now)());
+                    return Err(err);
+                }
+            }
+            let moment = (self.now)();
+            for socket in &self.sockets {
+                self.tracker.on_socket(socket, moment);
+            }
+            // Other tasks of this thread wait for one step, not for all.
+            yield_now().await;
+        }
+        self.tracker.end_walk((self.now)());
+        self.name_cgroups();
+        Ok(())
+    }
+
+    fn name_cgroups(&mut self) {
+        for (id, node) in self.tracker.take_unnamed_cgroups() {
+            let names = self.source.name_cgroup(node).ok();
+            self.tracker.on_cgroup(id, names.as_ref());
+        }
+    }
+}
+
+impl<S: Source + 'static> Receiver for EbpfReceiver<S> {
+    fn run(self: Box<Self>, output: Output, shutdown: Shutdown) -> BoxFuture<Result<(), BoxError>> {
+        Box::pin(self.observe(output, shutdown))
+    }
+}
+
+impl Clockwork {
+    /// Waits for the next event. Cancel-safe.
+    async fn next(&mut self, source: &mut impl Source) -> Event {
+        let Self { drain, sample, seeding, shutdown, is_stopping } = self;
+        tokio::select! {
+            biased;
+            () = shutdown.requested(), if !*is_stopping => {
+                *is_stopping = true;
+                Event::Shutdown
+            }
+            seed = wait_for(seeding) => Event::Seeded(seed),
+            // The first sample asks who holds the sockets it finds.
+            _ = sample.tick(), if seeding.is_none() => Event::Sample,
+            _ = drain.tick() => Event::Drain,
+            () = source.woken() => Event::Drain,
+        }
+    }
+}
+
+/// Waits for the scan of processes, once.
+async fn wait_for(seeding: &mut Option<JoinHandle<Seed>>) -> Seed {
+    let Some(handle) = seeding else { return std::future::pending().await };
+    // A scan that panicked found nothing.
+    let seed = handle.await.unwrap_or_default();
+    *seeding = None;
+    seed
+}
+
+fn ticks(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

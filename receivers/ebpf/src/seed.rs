@@ -1,0 +1,129 @@
+//! Which processes held which sockets when the receiver started.
+//!
+//! Read once from `/proc`, as far as this process may: records tell of everything later. What cannot be read is left
+//! out, for the names are an aid and the counts do not depend on them.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    net::{IpAddr, Ipv4Addr},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
+
+use model::Process;
+
+use crate::listeners::Listener;
+
+/// More descriptors of sockets than are read: a bound on time and memory at the start.
+const MAX_SOCKETS: usize = 1 << 20;
+
+/// State `LISTEN` as `/proc/net/tcp` writes it.
+const LISTEN: &str = "0A";
+
+/// What was found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seed {
+    /// Sockets that listen.
+    pub(crate) listeners: Vec<Listener>,
+    /// Processes by the inode of a socket that they hold.
+    pub(crate) processes: HashMap<u64, Process>,
+}
+
+/// Reads what is below `proc`. Blocks.
+pub(crate) fn scan(proc: &Path) -> Seed {
+    let mut seed = Seed::default();
+    let mut namespaces = HashMap::new();
+    for pid in pids(proc) {
+        let folder = proc.join(pid.to_string());
+        if seed.processes.len() < MAX_SOCKETS {
+            read_sockets(&folder, pid, &mut seed.processes);
+        }
+        // The link's inode number is the namespace's.
+        if let Ok(netns) = fs::metadata(folder.join("ns/net")) {
+            namespaces.entry(netns.ino()).or_insert(folder);
+        }
+    }
+    for (netns, folder) in namespaces {
+        let Ok(netns) = u32::try_from(netns) else { continue };
+        for (table, parse_address) in [("net/tcp", parse_v4 as fn(&str) -> _), ("net/tcp6", parse_v6)] {
+            let Ok(file) = File::open(folder.join(table)) else { continue };
+            for row in listening_rows(BufReader::new(file), parse_address) {
+                if let Some(process) = seed.processes.get(&row.inode) {
+                    let Row { address, port, inode } = row;
+                    seed.listeners.push(Listener { netns, address, port, inode, process: process.clone() });
+                }
+            }
+        }
+    }
+    seed
+}
+
+fn pids(proc: &Path) -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn read_sockets(folder: &Path, pid: u32, processes: &mut HashMap<u64, Process>) {
+    let mut process = None;
+    for entry in fs::read_dir(folder.join("fd")).into_iter().flatten().flatten() {
+        let Ok(target) = fs::read_link(entry.path()) else { continue };
+        let Some(inode) = target.to_str().and_then(socket_inode) else { continue };
+        if process.is_none() {
+            let Ok(command) = fs::read_to_string(folder.join("comm")) else { return };
+            process = Some(Process { pid, command: command.trim_end_matches('\n').into() });
+        }
+        if let Some(process) = &process {
+            // A socket of several processes is the first one's: the parent's, mostly.
+            processes.entry(inode).or_insert_with(|| process.clone());
+        }
+    }
+}
+
+fn socket_inode(link: &str) -> Option<u64> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+struct Row {
+    address: IpAddr,
+    port: u16,
+    inode: u64,
+}
+
+/// Reads the rows of listening sockets, which come first: the rest of the table may be long.
+fn listening_rows(
+    table: impl BufRead,
+    parse_address: fn(&str) -> Option<IpAddr>,
+) -> impl Iterator<Item = Row> {
+    table.lines().map_while(Result::ok).skip(1).map_while(move |line| {
+        let mut columns = line.split_ascii_whitespace();
+        let (address, port) = columns.nth(1)?.split_once(':')?;
+        if columns.nth(1)? != LISTEN {
+            return None;
+        }
+        Some(Row {
+            address: parse_address(address)?,
+            port: u16::from_str_radix(port, 16).ok()?,
+            inode: columns.nth(5)?.parse().ok()?,
+        })
+    })
+}
+
+/// Words of an address, each as a number of the machine's byte order.
+fn parse_v4(text: &str) -> Option<IpAddr> {
+    let word = u32::from_str_radix(text, 16).ok()?;
+    Some(Ipv4Addr::from(word.to_ne_bytes()).into())
+}
+
+fn parse_v6(text: &str) -> Option<IpAddr> {
+    let mut bytes = [0; 16];
+    if text.len() != 32 {
+        return None;
+    }
+    for (idx, word) in bytes.chunks_exact_mut(4).enumerate() {
+        let digits = text.get(8 * idx..8 * idx + 8)?;
+        word.copy_from_slice(&u32::from_str_radix(digits, 16).ok()?.to_ne_bytes());
+    }
+    Some(IpAddr::from(bytes).to_canonical())
+}

@@ -1,0 +1,38 @@
+use abi::{CgroupNames, SkipReason, Socket};
+
+use crate::error::RunProgramError;
+
+/// Where observations come from: the kernel, or a test.
+pub(crate) trait Source: Send {
+    /// Waits until there is so much to drain that it should not wait for the next time. Cancel-safe.
+    fn woken(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Hands over every record that waits, in order.
+    fn drain(&mut self, each: impl FnMut(&[u8]));
+
+    /// Begins a walk of all connected sockets; what was left of another is forgotten.
+    ///
+    /// Returns whether everything that is to be walked was found.
+    fn begin_walk(&mut self) -> Result<bool, RunProgramError>;
+
+    /// Appends the next sockets of the walk.
+    fn walk_step(&mut self, sockets: &mut Vec<Socket>) -> Result<Step, RunProgramError>;
+
+    /// Reads the names of a cgroup by the address of its node, which may be gone: the id tells.
+    fn name_cgroup(&mut self, node: u64) -> Result<CgroupNames, RunProgramError>;
+
+    /// Returns how often something could not be recorded; `None` if that cannot be told now.
+    fn skipped(&self, reason: SkipReason) -> Option<u64>;
+}
+
+/// What a step of a walk did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// It went on.
+    Sockets {
+        /// Whether it saw every socket where it went.
+        complete: bool,
+    },
+    /// There was nothing left.
+    End,
+}

@@ -1,0 +1,407 @@
+//! What is known of every connection: from records and walks to flow records.
+//!
+//! A walk tells what lives, records tell what begins and ends. The programs are attached before the first walk, so a
+//! connection that a walk finds and no record announced is older than the receiver if it is the first walk, else its
+//! record was lost. The other way round, a connection that two walks do not find has ended without a record.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
+
+use abi::{CgroupNames, ConnectionRecord, ListenerRecord, Record, Role, Socket, state};
+use model::{End, Flow, Interval, Local, Process, Traffic, Transport, UnixNanos};
+
+use crate::{
+    cgroups::Cgroups,
+    clock::Moment,
+    connection::{Connection, Ends, Key, address, observer},
+    listeners::{Listener, Listeners},
+    metrics::Metrics,
+    seed::Seed,
+    verdict::{close_reason, failure_reason, loses_what_is_in_flight},
+};
+
+/// Most finished records that wait for the pipeline beside the connections that are followed.
+const MAX_FINISHED: usize = 1 << 14;
+
+/// Follows connections; does no I/O and reads no clock.
+#[derive(Debug)]
+pub(crate) struct Tracker {
+    connections: HashMap<Key, Connection>,
+    max_connections: usize,
+    // What there is to report, in order. A connection is in it once at most.
+    queue: VecDeque<Item>,
+    n_finished: usize,
+    listeners: Listeners,
+    cgroups: Cgroups,
+    // Cgroups whose names are to be asked for, with the address of their node.
+    unnamed: HashMap<u64, u64>,
+    // Processes by the inode of a socket they held when the receiver started; needed until the first walk is over.
+    processes: HashMap<u64, Process>,
+    walk: Walk,
+    metrics: Metrics,
+}
+
+#[derive(Debug, Default)]
+struct Walk {
+    number: u64,
+    // Whether every connection older than the receiver is known, so that what is found later is younger.
+    knows_the_old: bool,
+    is_complete: bool,
+    // Connections that a walk found unannounced, and which walk it was. Another must find them too.
+    suspects: HashMap<Key, u64>,
+    // Ends of samples that were not read in one piece: they live, whatever their numbers are.
+    torn: HashSet<(u32, Ends)>,
+}
+
+#[derive(Debug)]
+enum Item {
+    Connection(Key),
+    Finished(Box<Flow>),
+}
+
+impl Tracker {
+    /// Follows nothing yet.
+    pub(crate) fn new(max_connections: NonZeroUsize, metrics: Metrics) -> Self {
+        Self {
+            connections: HashMap::new(),
+            max_connections: max_connections.get(),
+            queue: VecDeque::new(),
+            n_finished: 0,
+            listeners: Listeners::new(metrics.forgotten_listeners.clone()),
+            cgroups: Cgroups::default(),
+            unnamed: HashMap::new(),
+            processes: HashMap::new(),
+            walk: Walk::default(),
+            metrics,
+        }
+    }
+
+    /// Takes what was known of processes when the receiver started.
+    pub(crate) fn seed(&mut self, seed: Seed) {
+        let Seed { listeners, processes } = seed;
+        for listener in listeners {
+            self.listeners.insert(listener);
+        }
+        self.processes = processes;
+    }
+
+    /// Takes a record of the ring buffer.
+    pub(crate) fn on_record(&mut self, bytes: &[u8], moment: Moment) {
+        match Record::parse(bytes) {
+            Some(Record::Opened(record)) => self.on_opened(record, moment),
+            Some(Record::Closed(record)) => self.on_closed(record, moment),
+            Some(Record::Failed(record)) => self.on_failed(record, moment),
+            Some(Record::Listening(record)) => self.on_listening(record),
+            Some(Record::Unlistened(record)) => {
+                self.listeners.remove(record.netns, record.port, record.inode);
+            }
+            Some(Record::Cgroup(names)) => self.cgroups.insert(names),
+            None => self.metrics.malformed.add(1),
+        }
+    }
+
+    /// Returns the cgroups whose names no record told, each with the address of its node.
+    pub(crate) fn take_unnamed_cgroups(&mut self) -> HashMap<u64, u64> {
+        std::mem::take(&mut self.unnamed)
+    }
+
+    /// Takes the answer for a cgroup that was asked for; another cgroup's names are no answer.
+    pub(crate) fn on_cgroup(&mut self, id: u64, names: Option<&CgroupNames>) {
+        match names {
+            Some(names) if names.id == id => self.cgroups.insert(names),
+            _ => self.cgroups.insert_unknown(id),
+        }
+    }
+
+    /// Begins a walk. `complete` tells whether it knows where to go.
+    pub(crate) fn begin_walk(&mut self, complete: bool) {
+        self.walk.number += 1;
+        self.walk.is_complete = complete;
+        self.walk.torn.clear();
+    }
+
+    /// Takes note that a walk did not see every socket.
+    pub(crate) const fn miss_sockets(&mut self) {
+        self.walk.is_complete = false;
+    }
+
+    /// Takes a socket that a walk found. Every record from before must have been taken.
+    pub(crate) fn on_socket(&mut self, socket: &Socket, moment: Moment) {
+        if socket.torn != 0 {
+            self.metrics.torn.add(1);
+            self.walk.torn.insert((socket.netns, Ends::new(socket)));
+            return;
+        }
+        let likely = self.likely_role(socket);
+        let keys = [likely, likely.other()].map(|role| Key::new(socket, role));
+        if let Some(key) = keys.into_iter().find(|key| self.connections.contains_key(key)) {
+            self.sample(key, socket, moment.wall);
+        } else {
+            self.on_unannounced(keys[0], socket, moment.wall);
+        }
+    }
+
+    /// Ends a walk: what it did not find, nor the one before, is gone.
+    pub(crate) fn end_walk(&mut self, moment: Moment) {
+        let number = self.walk.number;
+        self.walk.suspects.retain(|_, walk| *walk == number);
+        if !self.walk.is_complete {
+            self.metrics.incomplete_walks.add(1);
+            return;
+        }
+        self.metrics.walks.add(1);
+        if number == 1 {
+            self.walk.knows_the_old = true;
+            self.processes = HashMap::new();
+        }
+        let Self { connections, queue, walk, metrics, .. } = self;
+        for connection in connections.values_mut().filter(|it| !it.has_ended()) {
+            let missed = number - connection.last_walk;
+            if missed == 0 {
+                continue;
+            }
+            if walk.torn.contains(&(connection.key().netns, connection.ends())) {
+                connection.last_walk = number;
+            } else if missed >= 2 {
+                metrics.repaired_ends.add(1);
+                connection.vanish(moment.wall);
+                enqueue(queue, connection);
+            }
+        }
+    }
+
+    /// Returns whether there is something to report.
+    pub(crate) fn has_reports(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Takes up to `max` records out.
+    pub(crate) fn take_reports(&mut self, max: usize) -> Vec<Flow> {
+        let mut flows = Vec::with_capacity(max.min(self.queue.len()));
+        while flows.len() < max
+            && let Some(item) = self.queue.pop_front()
+        {
+            match item {
+                Item::Finished(flow) => {
+                    self.n_finished -= 1;
+                    flows.push(*flow);
+                }
+                Item::Connection(key) => {
+                    let Entry::Occupied(mut entry) = self.connections.entry(key) else { continue };
+                    let connection = entry.get_mut();
+                    connection.is_queued = false;
+                    flows.push(connection.report(|id| self.cgroups.path(id)));
+                    if connection.has_ended() {
+                        entry.remove();
+                    }
+                }
+            }
+        }
+        self.metrics.connections.set(i64::try_from(self.connections.len()).unwrap_or(i64::MAX));
+        flows
+    }
+
+    fn on_opened(&mut self, record: &ConnectionRecord, moment: Moment) {
+        let ConnectionRecord { kind: _, pid: _, time, connecting_since, command: _, socket } = record;
+        let role = if socket.state == state::SYN_SENT || *connecting_since != 0 {
+            Role::Client
+        } else {
+            Role::Server
+        };
+        let key = Key::new(socket, role);
+        let process = match role {
+            Role::Client => process_of(record.pid, &record.command),
+            Role::Server => self.listener_process(socket),
+        };
+        let connect =
+            (*connecting_since != 0).then(|| Duration::from_nanos(time.saturating_sub(*connecting_since)));
+        let started = moment.wall_at(*time);
+        let connection = Connection::opened(socket, key, Some(started), started)
+            .with_process(process)
+            .with_connect(connect);
+        self.walk.suspects.remove(&key);
+        self.follow(connection);
+    }
+
+    fn on_closed(&mut self, record: &ConnectionRecord, moment: Moment) {
+        let socket = &record.socket;
+        let at = moment.wall_at(record.time);
+        let likely = self.likely_role(socket);
+        let keys = [likely, likely.other()].map(|role| Key::new(socket, role));
+        let known = keys.into_iter().find(|key| self.connections.contains_key(key));
+        let key = known.unwrap_or(keys[0]);
+        let reason = close_reason(socket, key.role);
+        let loses_in_flight = loses_what_is_in_flight(socket);
+        if let Some(connection) = self.connections.get_mut(&key) {
+            connection.close(socket, reason, loses_in_flight, at);
+            enqueue(&mut self.queue, connection);
+            return;
+        }
+        // Its begin was not observed, or there was no room to follow it: it is reported as a whole, here and now.
+        self.walk.suspects.remove(&key);
+        let mut connection = if self.walk.knows_the_old {
+            self.metrics.repaired_begins.add(1);
+            Connection::opened(socket, key, None, at)
+        } else {
+            Connection::found(socket, key, at)
+        };
+        connection = connection.with_process(self.process_of_socket(socket, key.role));
+        connection.close(socket, reason, loses_in_flight, at);
+        let flow = connection.report(|id| self.cgroups.path(id));
+        self.finish(flow);
+    }
+
+    fn on_failed(&mut self, record: &ConnectionRecord, moment: Moment) {
+        let socket = &record.socket;
+        // Nothing was sent: this host has no port or no way, and the application was told so at once.
+        if socket.segments_out == 0 {
+            return;
+        }
+        let role = Role::Client;
+        let (client, server) = Ends::new(socket).client_and_server(role);
+        let end = moment.wall_at(record.time);
+        let since = if record.connecting_since == 0 { record.time } else { record.connecting_since };
+        let flow = Flow {
+            id: None,
+            observer: observer(role),
+            transport: Transport::Tcp,
+            client,
+            server,
+            started: None,
+            interval: Interval { start: moment.wall_at(since), end },
+            begin: None,
+            end: Some(End::Failed(failure_reason(socket))),
+            request: Traffic::default(),
+            response: Traffic::default(),
+            rtt: None,
+            connect: None,
+            local: Local {
+                cgroup: self.cgroups.path(socket.cgroup),
+                netns: socket.netns,
+                process: process_of(record.pid, &record.command),
+            },
+        };
+        self.finish(flow);
+    }
+
+    fn on_listening(&mut self, record: &ListenerRecord) {
+        let Some(process) = process_of(record.pid, &record.command) else { return };
+        self.listeners.insert(Listener {
+            netns: record.netns,
+            address: address(record.address),
+            port: record.port,
+            inode: record.inode,
+            process,
+        });
+    }
+
+    fn sample(&mut self, key: Key, socket: &Socket, now: UnixNanos) {
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        connection.last_walk = self.walk.number;
+        // A record told its end since the walk saw it.
+        if !connection.has_ended() && connection.sample(socket, now) {
+            enqueue(&mut self.queue, connection);
+        }
+    }
+
+    /// Takes a socket that no record announced.
+    fn on_unannounced(&mut self, key: Key, socket: &Socket, now: UnixNanos) {
+        let number = self.walk.number;
+        let is_first = number == 1;
+        if !is_first && self.walk.suspects.insert(key, number) != Some(number - 1) {
+            // Numbers that do not belong together would make a connection that never was; another walk must agree.
+            if self.walk.suspects.len() > self.max_connections {
+                self.walk.suspects.remove(&key);
+            }
+            return;
+        }
+        self.walk.suspects.remove(&key);
+        let connection = if is_first || !self.walk.knows_the_old {
+            Connection::found(socket, key, now)
+        } else {
+            self.metrics.repaired_begins.add(1);
+            Connection::opened(socket, key, Some(now), now)
+        };
+        let connection = connection.with_process(self.process_of_socket(socket, key.role));
+        if socket.cgroup != 0 && !self.cgroups.contains(socket.cgroup) {
+            self.unnamed.insert(socket.cgroup, socket.cgroup_node);
+        }
+        if self.follow(connection) {
+            self.sample(key, socket, now);
+        }
+    }
+
+    /// Begins to follow a connection, if there is room.
+    fn follow(&mut self, mut connection: Connection) -> bool {
+        connection.last_walk = self.walk.number;
+        if self.connections.len() >= self.max_connections {
+            self.metrics.untracked.add(1);
+            return false;
+        }
+        match self.connections.entry(connection.key()) {
+            // One connection is announced once; who announces it again is not believed.
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                enqueue(&mut self.queue, entry.insert(connection));
+                true
+            }
+        }
+    }
+
+    /// Queues a record of a connection that is not followed.
+    fn finish(&mut self, flow: Flow) {
+        if self.n_finished >= MAX_FINISHED {
+            self.metrics.dropped_full.add(1);
+            return;
+        }
+        self.n_finished += 1;
+        self.queue.push_back(Item::Finished(Box::new(flow)));
+    }
+
+    /// Tells the role of a socket that is not known; see [`Socket::likely_role`] for where it errs.
+    fn likely_role(&self, socket: &Socket) -> Role {
+        match socket.likely_role() {
+            // Accepted from `listen(fd, 0)`.
+            Role::Client if self.listener(socket).is_some() => Role::Server,
+            role => role,
+        }
+    }
+
+    fn listener(&self, socket: &Socket) -> Option<&Listener> {
+        self.listeners.find(socket.netns, address(socket.local_address), socket.local_port)
+    }
+
+    fn listener_process(&self, socket: &Socket) -> Option<Process> {
+        self.listener(socket).map(|it| it.process.clone())
+    }
+
+    /// Returns the process of a socket that no record announced.
+    fn process_of_socket(&self, socket: &Socket, role: Role) -> Option<Process> {
+        if socket.inode != 0
+            && let Some(process) = self.processes.get(&socket.inode)
+        {
+            return Some(process.clone());
+        }
+        match role {
+            Role::Client => None,
+            Role::Server => self.listener_process(socket),
+        }
+    }
+}
+
+fn enqueue(queue: &mut VecDeque<Item>, connection: &mut Connection) {
+    if !connection.is_queued {
+        connection.is_queued = true;
+        queue.push_back(Item::Connection(connection.key()));
+    }
+}
+
+fn process_of(pid: u32, command: &[u8; 16]) -> Option<Process> {
+    let len = command.iter().position(|&byte| byte == 0).unwrap_or(command.len());
+    let command: Arc<str> = String::from_utf8_lossy(&command[..len]).into();
+    (pid != 0 && !command.is_empty()).then_some(Process { pid, command })
+}
