@@ -29,7 +29,7 @@ pub struct Entity {
     /// What `name` is the name of: a constant of [`kind`] or a Kubernetes kind.
     pub kind: Arc<str>,
     /// What else is known, sorted by attribute; each attribute once.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "attribute_map")]
     pub attributes: Vec<(Attribute, Arc<str>)>,
 }
 
@@ -80,6 +80,25 @@ impl Attribute {
     }
 }
 
+/// Writes sorted attributes as a map, and sorts those of a map, which may come in any order.
+mod attribute_map {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Attribute;
+
+    type Attributes = Vec<(Attribute, Arc<str>)>;
+
+    pub(super) fn serialize<S: Serializer>(it: &Attributes, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(it.iter().map(|(attribute, value)| (attribute, value)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Attributes, D::Error> {
+        Ok(BTreeMap::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -114,6 +133,17 @@ mod tests {
         assert_eq!(entity.attribute(Attribute::Process).map(|it| &**it), Some("process"));
         assert_eq!(entity.attribute(Attribute::Service).map(|it| &**it), Some("https"));
         assert_eq!(entity.attributes.len(), 3);
+    }
+
+    /// Whoever writes a record by hand need not know the order.
+    #[test]
+    fn attributes_are_a_map_in_any_order() {
+        let text = r#"{"name":"nginx","kind":"Process","attributes":{"process":"nginx","service":"https"}}"#;
+        let entity: Entity = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&entity).unwrap(), text);
+        let reversed =
+            r#"{"name":"nginx","kind":"Process","attributes":{"service":"https","process":"nginx"}}"#;
+        assert_eq!(serde_json::from_str::<Entity>(reversed).unwrap(), entity);
     }
 
     #[test]

@@ -219,8 +219,10 @@ pub struct Traffic {
     /// Segments, with and without payload, retransmissions included.
     pub segments: u64,
     /// Segments that were sent again.
+    #[serde(skip_serializing_if = "is_zero")]
     pub retransmitted_segments: u64,
     /// Payload bytes that were sent again.
+    #[serde(skip_serializing_if = "is_zero")]
     pub retransmitted_bytes: u64,
 }
 
@@ -256,4 +258,8 @@ pub struct Process {
     pub pid: u32,
     /// Name of the thread group's leader, at most 15 bytes.
     pub command: Arc<str>,
+}
+
+const fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
