@@ -1,9 +1,4 @@
-use std::{
-    error::Error,
-    fmt::{self, Write},
-    ops::Range,
-    sync::Arc,
-};
+use std::{error::Error, fmt, ops::Range, sync::Arc};
 
 /// Where something in the configuration comes from.
 ///
@@ -28,6 +23,8 @@ pub struct Position {
 
 impl Place {
     pub(crate) fn new(layer: usize, source: Arc<str>, position: Option<Position>) -> Self {
+        let source =
+            if source.chars().all(|it| printable(it) == it) { source } else { to_printable(&source).into() };
         Self { layer, source, position }
     }
 
@@ -40,8 +37,8 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.position {
-            Some(Position { line, column }) => write!(f, "{}:{line}:{column}", Printable(&self.source)),
-            None => write!(f, "{}", Printable(&self.source)),
+            Some(Position { line, column }) => write!(f, "{}:{line}:{column}", self.source),
+            None => f.write_str(&self.source),
         }
     }
 }
@@ -58,6 +55,11 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// Makes what is shown printable: names and values in it may come from a file that holds anything.
+    pub(crate) fn new(place: Place, message: &str, snippet: Option<Snippet>, help: Option<&str>) -> Self {
+        Self { place, message: to_printable(message), snippet, help: help.map(to_printable) }
+    }
+
     /// Returns where it is.
     pub fn place(&self) -> &Place {
         &self.place
@@ -77,34 +79,27 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { place, message, snippet, help } = self;
-        write!(f, "{place}: {}", Printable(message))?;
+        write!(f, "{place}: {message}")?;
         if let Some(snippet) = snippet {
             write!(f, "\n{snippet}")?;
         }
         if let Some(help) = help {
-            write!(f, "\nhelp: {}", Printable(help))?;
+            write!(f, "\nhelp: {help}")?;
         }
         Ok(())
     }
 }
 
-/// Displays text that may come from a file in one line of bounded length that no terminal obeys.
-struct Printable<'a>(&'a str);
+/// Most characters of a message: a word of a file may be as long as the file.
+const MAX_MESSAGE_CHARS: usize = 400;
 
-impl Printable<'_> {
-    const MAX_CHARS: usize = 400;
-}
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (idx, c) in self.0.chars().enumerate() {
-            if idx == Self::MAX_CHARS {
-                return f.write_str("...");
-            }
-            f.write_char(printable(c))?;
-        }
-        Ok(())
+fn to_printable(text: &str) -> String {
+    let mut chars = text.chars();
+    let mut shown: String = chars.by_ref().take(MAX_MESSAGE_CHARS).map(printable).collect();
+    if chars.next().is_some() {
+        shown.push_str("...");
     }
+    shown
 }
 
 /// A terminal obeys control characters, and lets others turn the direction of what follows.

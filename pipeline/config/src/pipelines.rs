@@ -79,7 +79,7 @@ impl<'a> Check<'a, '_> {
         let written = [&path[..], &path[..1]].into_iter().find(|it| self.layers.value(it).is_some());
         self.errors.push(match written.and_then(|it| self.layers.locate(it)) {
             Some(located) => located.at_key(message, help),
-            None => Diagnostic { place: self.layers.whole(), message, snippet: None, help },
+            None => Diagnostic::new(self.layers.whole(), &message, None, help.as_deref()),
         });
     }
 

@@ -63,9 +63,9 @@ impl Reader<'_> {
         match set::parse(argument) {
             Ok(Assignment { name, keys, value }) => self.layer(Source::argument(layer, &name, value), &keys),
             Err(Refused { name, message }) => {
-                let help = Some("such as `--set exporters.debug.interval=2s`".to_owned());
+                let help = Some("such as `--set exporters.debug.interval=2s`");
                 let place = Place::new(layer, name, None);
-                self.read.errors.push(Diagnostic { place, message: message.to_owned(), snippet: None, help });
+                self.read.errors.push(Diagnostic::new(place, message, None, help));
                 self.read.is_incomplete = true;
             }
         }

@@ -169,3 +169,24 @@ impl Shape<'_> {
 fn visible(span: &Range<usize>, key_span: &Range<usize>) -> Range<usize> {
     if span.is_empty() { key_span.clone() } else { span.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use figment::{
+        error::Kind as ErrorKind,
+        value::{Dict, Value},
+    };
+
+    use super::*;
+    use crate::Service;
+
+    /// The form of `service` is known in two places: here with its pipelines, and in its type.
+    #[test]
+    fn the_settings_of_the_service_are_known() {
+        let unknown = Value::from(Dict::from([("unknown".to_owned(), Value::from(5))]));
+        let error = unknown.deserialize::<Service>().unwrap_err();
+        let ErrorKind::UnknownField(_, fields) = error.kind else { panic!("{error}") };
+        let fields: BTreeSet<&str> = fields.iter().copied().chain(["pipelines"]).collect();
+        assert_eq!(fields, BTreeSet::from(SERVICE_KEYS));
+    }
+}

@@ -56,19 +56,19 @@ impl Source {
     /// Reads a file of at most [`MAX_FILE_BYTES`].
     pub(crate) fn read(layer: usize, path: &Path) -> Result<Self, Box<Diagnostic>> {
         let name = path.display().to_string();
-        let fail = |message, help| {
+        let fail = |message: &str, help| {
             let place = Place::new(layer, name.as_str().into(), None);
-            Box::new(Diagnostic { place, message, snippet: None, help })
+            Box::new(Diagnostic::new(place, message, None, help))
         };
         let mut bytes = Vec::new();
         // One byte more than allowed tells a file of just that size from a larger one.
         let limit = MAX_FILE_BYTES as u64 + 1;
         if let Err(error) = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
-            return Err(fail(format!("cannot read the file: {error}"), None));
+            return Err(fail(&format!("cannot read the file: {error}"), None));
         }
         if bytes.len() > MAX_FILE_BYTES {
             let message = format!("the file is larger than {MAX_FILE_BYTES} bytes");
-            return Err(fail(message, Some("split it and name each part with `--config`".to_owned())));
+            return Err(fail(&message, Some("split it and name each part with `--config`")));
         }
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Self::new(layer, &name, text)),
@@ -123,7 +123,7 @@ impl Source {
             let underlined = self.text.get(span.clone()).and_then(|it| it.lines().next()).unwrap_or_default();
             Snippet::new(line, position, underlined.chars().count().max(1))
         });
-        Diagnostic { place: self.place(&span), message, snippet, help }
+        Diagnostic::new(self.place(&span), &message, snippet, help.as_deref())
     }
 
     /// Returns the position of a byte, and its line.
