@@ -1,0 +1,285 @@
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use component::{BoxError, BoxFuture, Context, Exporter, Input, Registry, Shutdown};
+use model::{Batch, Metrics, UnixNanos};
+use opentelemetry_proto::tonic::{
+    common::v1::{InstrumentationScope, KeyValue},
+    metrics::v1::{Metric, metric::Data},
+    resource::v1::Resource,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task,
+    time::{self, Instant as TokioInstant, MissedTickBehavior},
+};
+
+use crate::{
+    Config,
+    error::BindError,
+    labels,
+    metrics::{DropReason, Drops, Instruments},
+    negotiate::Format,
+    routes::{METRICS_PATH, router},
+    scrape::Scrape,
+    server::serve,
+    store::{Limits, Source, Store},
+};
+
+/// How many points are taken in while the store is locked: about a millisecond.
+const POINTS_PER_LOCK: usize = 1_000;
+
+/// Keeps the latest value of every series, and serves them.
+#[derive(Debug)]
+pub(crate) struct PrometheusExporter {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    shutdown: Shutdown,
+    without_scope_info: bool,
+    final_scrape_wait: Duration,
+    sweep_interval: Duration,
+}
+
+/// What the run loop and the answers to scrapes have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    store: Mutex<Store>,
+    registry: Arc<Registry>,
+    started: UnixNanos,
+    pub(crate) instruments: Instruments,
+    input_has_ended: AtomicBool,
+    final_scrape: Notify,
+}
+
+impl PrometheusExporter {
+    /// Listens on the configured address.
+    pub(crate) async fn bind(config: Config, context: Context) -> Result<Self, BindError> {
+        let Config { endpoint, max_series, metric_expiration, final_scrape_wait, without_scope_info } =
+            config;
+        let Context { id, telemetry, registry, shutdown, notices } = context;
+        let bind = async {
+            let listener = TcpListener::bind(endpoint).await?;
+            let bound = listener.local_addr()?;
+            Ok((listener, bound))
+        };
+        let (listener, bound) = bind.await.map_err(|source| BindError { endpoint, id, source })?;
+        notices.add(format!("metrics at http://{bound}{METRICS_PATH}"));
+        let shared = Shared {
+            store: Mutex::new(Store::new(Limits {
+                max_series: max_series.get(),
+                expiration: metric_expiration,
+            })),
+            registry,
+            started: SystemTime::now().into(),
+            instruments: Instruments::new(&telemetry),
+            input_has_ended: AtomicBool::new(false),
+            final_scrape: Notify::new(),
+        };
+        Ok(Self {
+            listener,
+            shared: Arc::new(shared),
+            shutdown,
+            without_scope_info,
+            final_scrape_wait,
+            sweep_interval: (metric_expiration / 4).max(Duration::from_secs(1)),
+        })
+    }
+
+    async fn drive(self, mut input: Input) -> Result<(), BoxError> {
+        let Self { listener, shared, shutdown, without_scope_info, final_scrape_wait, sweep_interval } = self;
+        let (stop, stopped) = watch::channel(false);
+        let connections = shared.instruments.connections().clone();
+        let server = task::spawn(serve(listener, router(Arc::clone(&shared)), connections, stopped));
+        let mut sweeps = time::interval(sweep_interval);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                batch = input.recv() => match batch {
+                    Some(Batch::Metrics(metrics)) => shared.take(&metrics, without_scope_info).await,
+                    Some(other) => shared.refuse(other.n_items()),
+                    None => break,
+                },
+                _ = sweeps.tick() => shared.sweep().await,
+            }
+        }
+        shared.wait_for_final_scrape(final_scrape_wait, &shutdown).await;
+        stop.send_replace(true);
+        Ok(server.await?)
+    }
+}
+
+impl Exporter for PrometheusExporter {
+    fn run(self: Box<Self>, input: Input) -> BoxFuture<Result<(), BoxError>> {
+        Box::pin(self.drive(input))
+    }
+}
+
+impl Shared {
+    /// Begins the answer to a scrape, with this process's own telemetry as of now.
+    pub(crate) fn scrape(self: Arc<Self>, format: Format, gzip: bool) -> Scrape {
+        let now = now();
+        let own = self.registry.collect(self.started, SystemTime::now().into());
+        let source = Source { is_own: true, ..Source::default() };
+        let mut store = self.store();
+        let scopes = own.resource_metrics.iter().flat_map(|it| &it.scope_metrics);
+        for metric in scopes.flat_map(|it| &it.metrics) {
+            store.put(metric, 0..n_points(metric), &source, now);
+        }
+        drop(store);
+        Scrape::new(self, format, gzip, now)
+    }
+
+    /// Notes that an answer was rendered to its end.
+    pub(crate) fn scrape_completed(&self, is_final: bool) {
+        self.instruments.scrape_completed();
+        if is_final {
+            self.final_scrape.notify_one();
+        }
+    }
+
+    pub(crate) fn input_has_ended(&self) -> bool {
+        self.input_has_ended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
+        // Nothing inside can panic half-way through a change that the next reader would trip over.
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn take(&self, metrics: &Metrics, without_scope_info: bool) {
+        for resource_metrics in &*metrics.resource_metrics {
+            let identity = Identity::of(resource_metrics.resource.as_ref());
+            if !identity.others.is_empty() {
+                let source = Source { labels: identity.labels.clone(), is_own: false };
+                self.store().put_target(&identity.others, &source, now());
+            }
+            for scope_metrics in &resource_metrics.scope_metrics {
+                let mut labels = identity.labels.clone();
+                if !without_scope_info {
+                    add_scope(scope_metrics.scope.as_ref(), &scope_metrics.schema_url, &mut labels);
+                }
+                let source = Source { labels, is_own: false };
+                for metric in &scope_metrics.metrics {
+                    self.take_metric(metric, &source).await;
+                }
+            }
+        }
+        let mut store = self.store();
+        let (drops, n_series) = (store.take_drops(), store.n_series());
+        drop(store);
+        self.instruments.add(drops, n_series);
+    }
+
+    async fn take_metric(&self, metric: &Metric, source: &Source<'_>) {
+        let n = n_points(metric);
+        for from in (0..n).step_by(POINTS_PER_LOCK) {
+            if from > 0 {
+                task::yield_now().await;
+            }
+            let to = n.min(from + POINTS_PER_LOCK);
+            self.store().put(metric, from..to, source, now());
+        }
+    }
+
+    /// Counts items of a signal that the exporter does not take.
+    fn refuse(&self, n_items: u64) {
+        let mut drops = Drops::default();
+        drops.add(DropReason::WrongSignal, n_items);
+        self.instruments.add(drops, self.store().n_series());
+    }
+
+    /// Forgets what has expired, a family at a time.
+    async fn sweep(&self) {
+        let mut last = None;
+        loop {
+            last = self.store().expire_next(last.as_ref(), now());
+            if last.is_none() {
+                break;
+            }
+            task::yield_now().await;
+        }
+        let mut store = self.store();
+        store.forget_labels();
+        let n_series = store.n_series();
+        drop(store);
+        self.instruments.add(Drops::default(), n_series);
+    }
+
+    /// Goes on serving until the totals have been scraped, if anyone scrapes at all.
+    async fn wait_for_final_scrape(&self, wait: Duration, shutdown: &Shutdown) {
+        self.input_has_ended.store(true, Ordering::Release);
+        if self.instruments.n_completed_scrapes() == 0 {
+            return;
+        }
+        let until = TokioInstant::now() + wait;
+        let until = shutdown.deadline().map_or(until, |it| it.min(until));
+        // Nobody came: what they miss is in the metrics of the pipeline's other exporters, or lost.
+        drop(time::timeout_at(until, self.final_scrape.notified()).await);
+    }
+}
+
+/// What tells a resource from others, by the specification: `job` and `instance`.
+#[derive(Default)]
+struct Identity<'a> {
+    labels: Vec<(&'static str, Cow<'a, str>)>,
+    /// The attributes that do not identify it.
+    others: Vec<KeyValue>,
+}
+
+impl<'a> Identity<'a> {
+    fn of(resource: Option<&'a Resource>) -> Self {
+        let mut identity = Self::default();
+        let (mut name, mut namespace, mut instance) = (Cow::default(), Cow::default(), Cow::default());
+        for attribute in resource.into_iter().flat_map(|it| &it.attributes) {
+            let value = || attribute.value.as_ref().map(labels::text).unwrap_or_default();
+            match attribute.key.as_str() {
+                "service.name" => name = value(),
+                "service.namespace" => namespace = value(),
+                "service.instance.id" => instance = value(),
+                _ => identity.others.push(attribute.clone()),
+            }
+        }
+        if !name.is_empty() {
+            let job = if namespace.is_empty() { name } else { format!("{namespace}/{name}").into() };
+            identity.labels.push(("job", job));
+        }
+        if !instance.is_empty() {
+            identity.labels.push(("instance", instance));
+        }
+        identity
+    }
+}
+
+fn add_scope<'a>(
+    scope: Option<&'a InstrumentationScope>,
+    schema_url: &'a str,
+    labels: &mut Vec<(&'static str, Cow<'a, str>)>,
+) {
+    if let Some(InstrumentationScope { name, version, .. }) = scope {
+        labels.push(("otel_scope_name", Cow::Borrowed(name)));
+        labels.push(("otel_scope_version", Cow::Borrowed(version)));
+    }
+    labels.push(("otel_scope_schema_url", Cow::Borrowed(schema_url)));
+}
+
+fn n_points(metric: &Metric) -> usize {
+    match &metric.data {
+        None => 0,
+        Some(Data::Gauge(data)) => data.data_points.len(),
+        Some(Data::Sum(data)) => data.data_points.len(),
+        Some(Data::Histogram(data)) => data.data_points.len(),
+        Some(Data::ExponentialHistogram(data)) => data.data_points.len(),
+        Some(Data::Summary(data)) => data.data_points.len(),
+    }
+}
+
+fn now() -> Instant {
+    TokioInstant::now().into_std()
+}

@@ -1,0 +1,272 @@
+use std::{borrow::Cow, collections::HashMap, fmt::Write};
+
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use serde_json::Value as Json;
+
+/// Most translated keys that are remembered; keys come from code, but nothing forces a sender to have few.
+const MAX_NAMES: usize = 4_096;
+
+/// Writes attributes as Prometheus labels: `name="value",...`, sorted by name.
+#[derive(Debug, Default)]
+pub(crate) struct LabelWriter {
+    names: HashMap<Box<str>, Box<str>>,
+}
+
+/// Labels that the exporter gives itself. An attribute of the same name is written with `exported_` before it, as
+/// Prometheus does with labels that collide with its own.
+pub(crate) type OwnLabels<'a> = &'a [(&'static str, Cow<'a, str>)];
+
+impl LabelWriter {
+    /// Appends the labels of one series to `out`.
+    ///
+    /// `reserved` is a label that the type of the metric needs for itself, such as `le`. Attributes whose keys are
+    /// translated to the same name are joined by `;`, in the order of their keys. Empty values are left out: to
+    /// Prometheus they are the same as no label.
+    pub(crate) fn write(
+        &mut self,
+        attributes: &[KeyValue],
+        own: OwnLabels<'_>,
+        reserved: Option<&str>,
+        out: &mut String,
+    ) {
+        if self.names.len() > MAX_NAMES {
+            self.names.clear();
+        }
+        for KeyValue { key, .. } in attributes {
+            if !self.names.contains_key(key.as_str()) {
+                self.names.insert(key.as_str().into(), translate(key).into());
+            }
+        }
+        let mut labels: Vec<Label<'_>> = Vec::with_capacity(attributes.len() + own.len());
+        for KeyValue { key, value, .. } in attributes {
+            let name = &*self.names[key.as_str()];
+            let value = value.as_ref().map(text).unwrap_or_default();
+            if name.is_empty() || value.is_empty() {
+                continue;
+            }
+            let collides = reserved == Some(name) || own.iter().any(|(it, _)| *it == name);
+            let name = if collides { Cow::Owned(format!("exported_{name}")) } else { Cow::Borrowed(name) };
+            labels.push(Label { name, key, value });
+        }
+        for (name, value) in own {
+            if !value.is_empty() {
+                labels.push(Label { name: Cow::Borrowed(name), key: name, value: Cow::Borrowed(value) });
+            }
+        }
+        labels.sort_unstable_by(|left, right| (&left.name, left.key).cmp(&(&right.name, right.key)));
+        let mut last: Option<&str> = None;
+        for Label { name, key: _, value } in &labels {
+            if last == Some(name) {
+                // Into the value that was just closed.
+                out.pop();
+                out.push(';');
+            } else {
+                if last.is_some() {
+                    out.push(',');
+                }
+                out.push_str(name);
+                out.push_str("=\"");
+            }
+            escape(value, out);
+            out.push('"');
+            last = Some(name);
+        }
+    }
+}
+
+struct Label<'a> {
+    name: Cow<'a, str>,
+    key: &'a str,
+    value: Cow<'a, str>,
+}
+
+/// Translates an attribute's key: what a label cannot contain becomes one underscore.
+///
+/// A digit in front gets `key_` before it, as in Prometheus' own translation.
+fn translate(key: &str) -> String {
+    let mut name = String::with_capacity(key.len());
+    if key.starts_with(|c: char| c.is_ascii_digit()) {
+        name.push_str("key_");
+    }
+    for c in key.chars() {
+        if c.is_ascii_alphanumeric() {
+            name.push(c);
+        } else if !name.ends_with('_') {
+            name.push('_');
+        }
+    }
+    // A lone underscore is a label that says nothing, and all that is left of a key in another script.
+    if name == "_" && key != "_" {
+        name.push_str("key");
+    }
+    name
+}
+
+/// Escapes a label value: backslash, quote and line feed.
+pub(crate) fn escape(value: &str, out: &mut String) {
+    let mut rest = value;
+    while let Some(idx) = rest.find(['\\', '"', '\n']) {
+        out.push_str(&rest[..idx]);
+        out.push_str(match rest.as_bytes()[idx] {
+            b'\\' => "\\\\",
+            b'"' => "\\\"",
+            _ => "\\n",
+        });
+        rest = &rest[idx + 1..];
+    }
+    out.push_str(rest);
+}
+
+/// Returns an attribute's value as text, by the specification's rules for attributes.
+pub(crate) fn text(value: &AnyValue) -> Cow<'_, str> {
+    match &value.value {
+        None => Cow::Borrowed(""),
+        Some(any_value::Value::StringValue(text)) => Cow::Borrowed(text),
+        Some(any_value::Value::BoolValue(value)) => Cow::Borrowed(if *value { "true" } else { "false" }),
+        Some(any_value::Value::IntValue(value)) => Cow::Owned(value.to_string()),
+        Some(any_value::Value::BytesValue(bytes)) => Cow::Owned(base64(bytes)),
+        Some(any_value::Value::DoubleValue(value)) => {
+            let mut out = String::new();
+            crate::float::write(*value, &mut out);
+            Cow::Owned(out)
+        }
+        Some(_) => Cow::Owned(json(value).to_string()),
+    }
+}
+
+fn json(value: &AnyValue) -> Json {
+    match &value.value {
+        Some(any_value::Value::BoolValue(value)) => Json::from(*value),
+        Some(any_value::Value::IntValue(value)) => Json::from(*value),
+        // What JSON cannot say as a number is said as text.
+        Some(any_value::Value::DoubleValue(number)) if number.is_finite() => Json::from(*number),
+        Some(any_value::Value::ArrayValue(array)) => array.values.iter().map(json).collect(),
+        Some(any_value::Value::KvlistValue(list)) => {
+            let entry = |it: &KeyValue| (it.key.clone(), it.value.as_ref().map_or(Json::Null, json));
+            Json::Object(list.values.iter().map(entry).collect())
+        }
+        None => Json::Null,
+        Some(_) => Json::from(text(value).into_owned()),
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |idx: usize| u32::from(chunk.get(idx).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let six = bits >> (18 - 6 * digit) & 63;
+            out.push(if digit <= chunk.len() { char::from(DIGITS[six as usize]) } else { '=' });
+        }
+    }
+    out
+}
+
+/// Appends `name="value"` to rendered labels.
+pub(crate) fn append(name: &str, value: &str, labels: &mut String) {
+    if !labels.is_empty() {
+        labels.push(',');
+    }
+    write!(labels, "{name}=\"{value}\"").expect("a string takes everything");
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::common::v1::{ArrayValue, KeyValueList};
+
+    use super::*;
+
+    #[test]
+    fn labels_are_sorted_by_name() {
+        check(&[("server.name", "db"), ("client.name", "web")], r#"client_name="web",server_name="db""#);
+    }
+
+    #[test]
+    fn values_are_escaped() {
+        check(&[("a", "\"x\\\n\ty\"")], "a=\"\\\"x\\\\\\n\ty\\\"\"");
+    }
+
+    #[test]
+    fn empty_values_are_left_out() {
+        check(&[("a", ""), ("b", "x")], r#"b="x""#);
+        check(&[], "");
+    }
+
+    /// Nothing is lost when two keys become one label; the order of the attributes does not make another series.
+    #[test]
+    fn colliding_keys_are_joined_in_their_order() {
+        check(&[("a.b", "dot"), ("a_b", "underscore"), ("a-b", "dash")], r#"a_b="dash;dot;underscore""#);
+        check(&[("a-b", "dash"), ("a_b", "underscore"), ("a.b", "dot")], r#"a_b="dash;dot;underscore""#);
+    }
+
+    #[test]
+    fn keys_become_label_names() {
+        for (key, expected) in [
+            ("k8s.cluster.name", "k8s_cluster_name"),
+            ("a..b__c", "a_b_c"),
+            ("5xx", "key_5xx"),
+            ("_private", "_private"),
+            ("__name__", "_name_"),
+            ("a:b", "a_b"),
+            ("\u{e9}\u{e8}", "_key"),
+            ("", ""),
+        ] {
+            assert_eq!(translate(key), expected);
+        }
+    }
+
+    /// An attribute cannot take the place of a label that the format or the exporter needs.
+    #[test]
+    fn own_labels_win() {
+        let attributes = [attribute("le", string("x")), attribute("job", string("mine"))];
+        let own = [("job", Cow::Borrowed("theirs"))];
+        let mut out = String::new();
+        LabelWriter::default().write(&attributes, &own, Some("le"), &mut out);
+        assert_eq!(out, r#"exported_job="mine",exported_le="x",job="theirs""#);
+    }
+
+    #[test]
+    fn values_that_are_not_text_have_one() {
+        use any_value::Value::{
+            ArrayValue as Array, BoolValue, BytesValue, DoubleValue, IntValue, KvlistValue,
+        };
+        let list = |values| Array(ArrayValue { values });
+        let pair = attribute("k", any(DoubleValue(0.5)));
+        for (value, expected) in [
+            (BoolValue(true), "true"),
+            (IntValue(-3), "-3"),
+            (DoubleValue(1e9), "1e+09"),
+            (BytesValue(b"any carnal pleas".to_vec()), "YW55IGNhcm5hbCBwbGVhcw=="),
+            (BytesValue(b"any carnal pleasu".to_vec()), "YW55IGNhcm5hbCBwbGVhc3U="),
+            (BytesValue(b"any carnal pleasur".to_vec()), "YW55IGNhcm5hbCBwbGVhc3Vy"),
+            (list(vec![string("a\"b"), any(IntValue(1)), AnyValue::default()]), r#"["a\"b",1,null]"#),
+            (list(vec![any(DoubleValue(f64::NAN)), any(BytesValue(vec![0]))]), r#"["NaN","AA=="]"#),
+            (KvlistValue(KeyValueList { values: vec![pair] }), r#"{"k":0.5}"#),
+        ] {
+            assert_eq!(text(&any(value)), expected);
+        }
+    }
+
+    #[track_caller]
+    fn check(attributes: &[(&str, &str)], expected: &str) {
+        let attributes: Vec<KeyValue> =
+            attributes.iter().map(|(key, value)| attribute(key, string(value))).collect();
+        let mut out = String::new();
+        LabelWriter::default().write(&attributes, &[], None, &mut out);
+        assert_eq!(out, expected);
+    }
+
+    fn attribute(key: &str, value: AnyValue) -> KeyValue {
+        KeyValue { key: key.to_owned(), value: Some(value), ..Default::default() }
+    }
+
+    fn string(text: &str) -> AnyValue {
+        any(any_value::Value::StringValue(text.to_owned()))
+    }
+
+    fn any(value: any_value::Value) -> AnyValue {
+        AnyValue { value: Some(value) }
+    }
+}

@@ -1,0 +1,138 @@
+use component::{Counter, Gauge, Telemetry};
+use model::Signal;
+
+/// Why a data point was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DropReason {
+    /// A delta: whoever misses a scrape would miss it for good.
+    DeltaTemporality,
+    /// An exponential histogram, which the text formats cannot say.
+    ExponentialHistogram,
+    /// A point that contradicts itself.
+    Malformed,
+    /// A metric whose name has no letter or digit.
+    InvalidName,
+    /// A metric that would be of two types, or share the name of its samples with another one.
+    NameConflict,
+    /// A point older than the one that is held.
+    OutOfOrder,
+    /// A series for which there is no room.
+    MaxSeries,
+    /// An item of a signal that the exporter does not take.
+    WrongSignal,
+}
+
+impl DropReason {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::DeltaTemporality,
+        Self::ExponentialHistogram,
+        Self::Malformed,
+        Self::InvalidName,
+        Self::NameConflict,
+        Self::OutOfOrder,
+        Self::MaxSeries,
+        Self::WrongSignal,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::DeltaTemporality => "delta_temporality",
+            Self::ExponentialHistogram => "exponential_histogram",
+            Self::Malformed => "malformed",
+            Self::InvalidName => "invalid_name",
+            Self::NameConflict => "name_conflict",
+            Self::OutOfOrder => "out_of_order",
+            Self::MaxSeries => "max_series",
+            Self::WrongSignal => "wrong_signal",
+        }
+    }
+}
+
+// `as usize` finds a reason's counter.
+const _: () = {
+    let mut idx = 0;
+    while idx < DropReason::ALL.len() {
+        assert!(DropReason::ALL[idx] as usize == idx);
+        idx += 1;
+    }
+};
+
+/// Points dropped, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Drops([u64; DropReason::ALL.len()]);
+
+impl Drops {
+    pub(crate) fn add(&mut self, reason: DropReason, n: u64) {
+        self.0[reason as usize] += n;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize]
+    }
+}
+
+/// What the exporter tells of itself.
+#[derive(Debug)]
+pub(crate) struct Instruments {
+    dropped: [Counter; DropReason::ALL.len()],
+    series: Gauge,
+    scrapes: Counter,
+    aborted_scrapes: Counter,
+    rendered_bytes: Counter,
+    connections: Gauge,
+}
+
+impl Instruments {
+    pub(crate) fn new(telemetry: &Telemetry) -> Self {
+        let scrapes = |outcome| {
+            telemetry.counter(
+                "ridley.prometheus.scrapes",
+                "{scrape}",
+                "Scrapes that were answered to the end, or aborted by the client.",
+                &[("outcome", outcome)],
+            )
+        };
+        let bytes = "Bytes of metrics rendered for scrapes, before compression.";
+        Self {
+            dropped: DropReason::ALL.map(|it| telemetry.dropped(Signal::Metrics, it.as_str())),
+            series: telemetry.gauge("ridley.prometheus.series", "{series}", "Series held at present.", &[]),
+            scrapes: scrapes("complete"),
+            aborted_scrapes: scrapes("aborted"),
+            rendered_bytes: telemetry.counter("ridley.prometheus.rendered.bytes", "By", bytes, &[]),
+            connections: telemetry.gauge(
+                "ridley.prometheus.connections",
+                "{connection}",
+                "Connections of scrapers at present.",
+                &[],
+            ),
+        }
+    }
+
+    pub(crate) fn add(&self, drops: Drops, n_series: usize) {
+        for (counter, n) in self.dropped.iter().zip(drops.0) {
+            counter.add(n);
+        }
+        self.series.set(i64::try_from(n_series).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn scrape_completed(&self) {
+        self.scrapes.add(1);
+    }
+
+    pub(crate) fn scrape_aborted(&self) {
+        self.aborted_scrapes.add(1);
+    }
+
+    pub(crate) fn rendered(&self, n_bytes: usize) {
+        self.rendered_bytes.add(n_bytes as u64);
+    }
+
+    pub(crate) fn connections(&self) -> &Gauge {
+        &self.connections
+    }
+
+    pub(crate) fn n_completed_scrapes(&self) -> u64 {
+        self.scrapes.value()
+    }
+}

@@ -1,0 +1,372 @@
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet, btree_map::Entry},
+    mem,
+    ops::{Bound, Range},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use opentelemetry_proto::tonic::{
+    common::v1::KeyValue,
+    metrics::v1::{AggregationTemporality, DataPointFlags, Metric, metric::Data},
+};
+
+use crate::{
+    encode,
+    labels::LabelWriter,
+    metrics::{DropReason, Drops},
+    names::{self, FamilyName, Type},
+    negotiate::Format,
+    value::{Point, SharedBounds, Value},
+};
+
+/// Rendered labels beyond twice the number of series that make a sweep worth its time.
+const MIN_LABELS: usize = 1_024;
+
+/// The series that a scrape shows, sorted as they are written.
+#[derive(Debug)]
+pub(crate) struct Store {
+    limits: Limits,
+    families: BTreeMap<Arc<str>, Family>,
+    /// Every name that a family uses for itself or its samples.
+    reserved: HashSet<Box<str>>,
+    /// Rendered labels: the series of a link have the same in most families.
+    labels: HashSet<Arc<str>>,
+    writer: LabelWriter,
+    scratch: String,
+    /// Series that count towards the limit.
+    n_series: usize,
+    n_families_made: u64,
+    drops: Drops,
+}
+
+/// How much a [`Store`] may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_series: usize,
+    pub(crate) expiration: Duration,
+}
+
+/// All series of one metric.
+#[derive(Debug)]
+struct Family {
+    kind: Type,
+    unit: Option<String>,
+    help: String,
+    bounds: SharedBounds,
+    /// Tells a family from one of the same name that came after it.
+    number: u64,
+    series: BTreeMap<Arc<str>, Series>,
+}
+
+#[derive(Debug)]
+struct Series {
+    value: Value,
+    /// Time of the point in nanoseconds since 1970; zero if unknown.
+    time: u64,
+    updated: Instant,
+    /// Whether it is this process's own telemetry, which does not count towards the limit.
+    is_own: bool,
+}
+
+/// Where data points come from.
+#[derive(Debug, Default)]
+pub(crate) struct Source<'a> {
+    /// Labels that every series of the source gets: `job` and `instance`, the scope's.
+    pub(crate) labels: Vec<(&'static str, Cow<'a, str>)>,
+    /// Whether the points are this process's own telemetry: few, of known names, and never counted as dropped.
+    pub(crate) is_own: bool,
+}
+
+/// Where a scrape goes on.
+#[derive(Debug, Default)]
+pub(crate) struct Cursor {
+    /// The family with its number, and the labels of the last series that was written.
+    last: Option<(Arc<str>, u64, Arc<str>)>,
+}
+
+impl Store {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            families: BTreeMap::new(),
+            reserved: HashSet::new(),
+            labels: HashSet::new(),
+            writer: LabelWriter::default(),
+            scratch: String::new(),
+            n_series: 0,
+            n_families_made: 0,
+            drops: Drops::default(),
+        }
+    }
+
+    /// Takes some of a metric's points.
+    ///
+    /// # Panics
+    ///
+    /// If the metric has no points in the range.
+    pub(crate) fn put(&mut self, metric: &Metric, range: Range<usize>, source: &Source<'_>, now: Instant) {
+        let is_cumulative = |temporality: i32| temporality == AggregationTemporality::Cumulative as i32;
+        let is_delta = |temporality: i32| temporality == AggregationTemporality::Delta as i32;
+        let n = range.len();
+        let refused = match &metric.data {
+            None => return,
+            Some(Data::Gauge(data)) => {
+                return self.put_points(metric, Type::Gauge, &data.data_points[range], source, now);
+            }
+            Some(Data::Sum(data)) if is_cumulative(data.aggregation_temporality) => {
+                let kind = if data.is_monotonic { Type::Counter } else { Type::Gauge };
+                return self.put_points(metric, kind, &data.data_points[range], source, now);
+            }
+            Some(Data::Histogram(data)) if is_cumulative(data.aggregation_temporality) => {
+                return self.put_points(metric, Type::Histogram, &data.data_points[range], source, now);
+            }
+            Some(Data::Summary(data)) => {
+                return self.put_points(metric, Type::Summary, &data.data_points[range], source, now);
+            }
+            Some(Data::Sum(data)) if is_delta(data.aggregation_temporality) => DropReason::DeltaTemporality,
+            Some(Data::Histogram(data)) if is_delta(data.aggregation_temporality) => {
+                DropReason::DeltaTemporality
+            }
+            Some(Data::Sum(_) | Data::Histogram(_)) => DropReason::Malformed,
+            Some(Data::ExponentialHistogram(_)) => DropReason::ExponentialHistogram,
+        };
+        self.drop_points(refused, n, source);
+    }
+
+    /// Shows what is known of a resource: `target_info`. Left out if there is no room.
+    pub(crate) fn put_target(&mut self, attributes: &[KeyValue], source: &Source<'_>, now: Instant) {
+        let name = FamilyName { base: "target".to_owned(), unit: None };
+        let Ok(name) = self.open_family(name, Type::Info, "Attributes of the resource.", source) else {
+            return;
+        };
+        self.make_room_for_labels();
+        let Self { limits, families, labels, writer, scratch, n_series, .. } = self;
+        let Some(family) = families.get_mut(&name) else { return };
+        scratch.clear();
+        writer.write(attributes, &source.labels, None, scratch);
+        let series = Series { value: Value::Int(1), time: 0, updated: now, is_own: false };
+        if let Some(known) = family.series.get_mut(scratch.as_str()) {
+            *known = series;
+        } else if *n_series < limits.max_series {
+            family.series.insert(intern(labels, scratch), series);
+            *n_series += 1;
+        }
+    }
+
+    /// Forgets the expired series of the first family after `last`, and returns the name of that family.
+    pub(crate) fn expire_next(&mut self, last: Option<&Arc<str>>, now: Instant) -> Option<Arc<str>> {
+        let after = last.map_or(Bound::Unbounded, |it| Bound::Excluded(&**it));
+        let (name, family) = self.families.range_mut::<str, _>((after, Bound::Unbounded)).next()?;
+        let name = Arc::clone(name);
+        family.series.retain(|_, series| {
+            let keep = !series.is_expired(now, self.limits.expiration);
+            self.n_series -= usize::from(!keep && !series.is_own);
+            keep
+        });
+        self.close_family_if_empty(&name);
+        Some(name)
+    }
+
+    /// Forgets labels that no series has any more.
+    pub(crate) fn forget_labels(&mut self) {
+        self.labels.retain(|it| Arc::strong_count(it) > 1);
+    }
+
+    /// Writes series from the cursor on, until `out` is longer than `limit`. Returns whether there are more.
+    pub(crate) fn render(
+        &self,
+        cursor: &mut Cursor,
+        format: Format,
+        now: Instant,
+        limit: usize,
+        out: &mut String,
+    ) -> bool {
+        let last = cursor.last.take();
+        let from = last.as_ref().map_or(Bound::Unbounded, |(name, ..)| Bound::Included(&**name));
+        for (name, family) in self.families.range::<str, _>((from, Bound::Unbounded)) {
+            let resumed = last.as_ref().filter(|(it, ..)| it == name);
+            let after = match resumed {
+                // Its header was another one's.
+                Some((_, number, _)) if *number != family.number => continue,
+                Some((_, _, labels)) => Bound::Excluded(&**labels),
+                None => Bound::Unbounded,
+            };
+            let mut has_header = resumed.is_some();
+            for (labels, series) in family.series.range::<str, _>((after, Bound::Unbounded)) {
+                if series.is_expired(now, self.limits.expiration) {
+                    continue;
+                }
+                if !has_header {
+                    let Family { kind, unit, help, .. } = family;
+                    encode::header(name, *kind, unit.as_deref(), help, format, out);
+                    has_header = true;
+                }
+                encode::series(name, family.kind, labels, &series.value, out);
+                if out.len() >= limit {
+                    cursor.last = Some((Arc::clone(name), family.number, Arc::clone(labels)));
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Returns how many series count towards the limit.
+    pub(crate) fn n_series(&self) -> usize {
+        self.n_series
+    }
+
+    /// Returns what was dropped since the last call.
+    pub(crate) fn take_drops(&mut self) -> Drops {
+        mem::take(&mut self.drops)
+    }
+
+    fn put_points<P: Point>(
+        &mut self,
+        metric: &Metric,
+        kind: Type,
+        points: &[P],
+        source: &Source<'_>,
+        now: Instant,
+    ) {
+        let opened = match names::translate(&metric.name, &metric.unit, kind) {
+            Some(name) => self.open_family(name, kind, &metric.description, source),
+            None => Err(DropReason::InvalidName),
+        };
+        match opened {
+            Err(reason) => self.drop_points(reason, points.len(), source),
+            Ok(name) => {
+                self.make_room_for_labels();
+                for point in points {
+                    if let Err(reason) = self.put_point(&name, point, source, now) {
+                        self.drop_points(reason, 1, source);
+                    }
+                }
+                self.close_family_if_empty(&name);
+            }
+        }
+    }
+
+    /// Finds or makes the family of that name, and returns its name as it is kept.
+    fn open_family(
+        &mut self,
+        name: FamilyName,
+        kind: Type,
+        help: &str,
+        source: &Source<'_>,
+    ) -> Result<Arc<str>, DropReason> {
+        let FamilyName { base, unit } = name;
+        if let Some((name, family)) = self.families.get_key_value(base.as_str()) {
+            return if family.kind == kind { Ok(Arc::clone(name)) } else { Err(DropReason::NameConflict) };
+        }
+        if !source.is_own && self.n_series >= self.limits.max_series {
+            return Err(DropReason::MaxSeries);
+        }
+        if reserved_names(&base, kind).any(|it| self.reserved.contains(it.as_str())) {
+            return Err(DropReason::NameConflict);
+        }
+        let name: Arc<str> = base.as_str().into();
+        self.reserved.extend(reserved_names(&base, kind).map(String::into_boxed_str));
+        let number = self.n_families_made;
+        self.n_families_made += 1;
+        let bounds = SharedBounds::default();
+        let family = Family { kind, unit, help: help.to_owned(), bounds, number, series: BTreeMap::new() };
+        self.families.insert(Arc::clone(&name), family);
+        Ok(name)
+    }
+
+    fn put_point(
+        &mut self,
+        name: &Arc<str>,
+        point: &impl Point,
+        source: &Source<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let Self { limits, families, labels, writer, scratch, n_series, .. } = self;
+        let Some(family) = families.get_mut(name) else { return Err(DropReason::NameConflict) };
+        let reserved = match family.kind {
+            Type::Histogram => Some("le"),
+            Type::Summary => Some("quantile"),
+            Type::Counter | Type::Gauge | Type::Info => None,
+        };
+        scratch.clear();
+        writer.write(point.attributes(), &source.labels, reserved, scratch);
+        if point.flags() & DataPointFlags::NoRecordedValueMask as u32 != 0 {
+            // The sender says that the series has ended.
+            if let Some(series) = family.series.remove(scratch.as_str()) {
+                *n_series -= usize::from(!series.is_own);
+            }
+            return Ok(());
+        }
+        let value = point.value(family.kind, &mut family.bounds)?;
+        let is_own = source.is_own;
+        let series = Series { value, time: point.time(), updated: now, is_own };
+        if let Some(known) = family.series.get_mut(scratch.as_str()) {
+            if series.time != 0 && series.time < known.time {
+                return Err(DropReason::OutOfOrder);
+            }
+            *n_series += usize::from(known.is_own && !is_own);
+            *n_series -= usize::from(!known.is_own && is_own);
+            *known = series;
+            return Ok(());
+        }
+        if !is_own && *n_series >= limits.max_series {
+            return Err(DropReason::MaxSeries);
+        }
+        if let Entry::Vacant(entry) = family.series.entry(intern(labels, scratch)) {
+            entry.insert(series);
+            *n_series += usize::from(!is_own);
+        }
+        Ok(())
+    }
+
+    fn close_family_if_empty(&mut self, name: &Arc<str>) {
+        if let Some(family) = self.families.get(name)
+            && family.series.is_empty()
+        {
+            for reserved in reserved_names(name, family.kind) {
+                self.reserved.remove(reserved.as_str());
+            }
+            self.families.remove(name);
+        }
+    }
+
+    /// Keeps labels of series that have ended from piling up between two sweeps.
+    fn make_room_for_labels(&mut self) {
+        if self.labels.len() > 2 * self.limits.max_series + MIN_LABELS {
+            self.forget_labels();
+        }
+    }
+
+    fn drop_points(&mut self, reason: DropReason, n: usize, source: &Source<'_>) {
+        if !source.is_own {
+            self.drops.add(reason, n as u64);
+        }
+    }
+}
+
+impl Series {
+    fn is_expired(&self, now: Instant, expiration: Duration) -> bool {
+        now.saturating_duration_since(self.updated) >= expiration
+    }
+}
+
+/// Returns every name that a family takes for itself and its samples.
+fn reserved_names(base: &str, kind: Type) -> impl Iterator<Item = String> {
+    kind.suffixes().iter().map(move |it| format!("{base}{it}"))
+}
+
+fn intern(labels: &mut HashSet<Arc<str>>, text: &str) -> Arc<str> {
+    if let Some(known) = labels.get(text) {
+        return Arc::clone(known);
+    }
+    let new: Arc<str> = text.into();
+    labels.insert(Arc::clone(&new));
+    new
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
