@@ -24,7 +24,7 @@ pub struct Config {
 
     /// Time after which a series that is no longer updated disappears.
     ///
-    /// Longer than the interval in which the pipeline updates its metrics.
+    /// Longer than the interval in which the pipeline updates its metrics; at least `1s`.
     #[serde(with = "humantime_serde")]
     pub metric_expiration: Duration,
 
