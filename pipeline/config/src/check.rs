@@ -39,7 +39,7 @@ fn read_service(layers: &Layers, errors: &mut Vec<Diagnostic>) -> Option<Service
     }
     let section = Section { layers, path: &["service"], name: "`service`" };
     let service: Service = section.read(value, |it| it.deserialize().map_err(Box::new), errors)?;
-    errors.extend(service.validate().iter().filter_map(|it| section.invalid(&it.path, &it.message)));
+    errors.extend(service.validate().iter().map(|it| section.invalid(&it.path, &it.message)));
     Some(service)
 }
 
@@ -68,7 +68,7 @@ fn finish(
     for (reference, Definition { factory: _, settings }) in definitions {
         let settings = settings?;
         // Later sources only change what the first one defines.
-        let located = layers.locate_first(&[reference.kind.section(), reference.id.as_str()])?;
+        let located = layers.locate_first(&[reference.kind.section(), reference.id.as_str()]);
         if used.contains(&reference) {
             components.insert(reference, Component { settings, place: located.key_place() });
         } else {

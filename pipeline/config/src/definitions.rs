@@ -32,7 +32,7 @@ pub(crate) fn read<'a>(
                     definitions.insert(reference, definition);
                 }
                 Err(error) => {
-                    errors.extend(layers.locate(&path).map(|it| it.at_key(error.to_string(), None)));
+                    errors.push(layers.locate(&path).at_key(error.to_string(), None));
                 }
             }
         }
@@ -54,14 +54,14 @@ fn read_one<'a>(
     let Some(factory) = factory else {
         let message = format!("unknown {kind} `{}`", id.type_name());
         let help = type_help(factories, *kind, id.type_name());
-        errors.extend(layers.locate(path).map(|it| it.at_key(message, help)));
+        errors.push(layers.locate(path).at_key(message, help));
         return Definition { factory: None, settings: None };
     };
     let name = reference.to_string();
     let section = Section { layers, path, name: &name };
     let settings = section.read(value.clone(), |it| factory.parse(it), errors);
     if let Some(settings) = &settings {
-        errors.extend(settings.validate().iter().filter_map(|it| section.invalid(&it.path, &it.message)));
+        errors.extend(settings.validate().iter().map(|it| section.invalid(&it.path, &it.message)));
     }
     Definition { factory: Some(factory), settings }
 }
@@ -86,7 +86,7 @@ fn check_ambiguity(layers: &Layers, definitions: &Definitions<'_>, errors: &mut 
                 let message = format!("{connector} has the same id as {}", with_article(kind));
                 let help = format!("give one of them a name, such as `{}/2`", id.type_name());
                 let located = layers.locate_first(&[Kind::Connector.section(), id.as_str()]);
-                errors.extend(located.map(|it| it.at_key(message, Some(help))));
+                errors.push(located.at_key(message, Some(help)));
             }
         }
     }

@@ -78,13 +78,17 @@ pub(crate) struct Layers {
     layers: Vec<Layer>,
     figment: Figment,
     merged: Value,
+    /// Stands for a source where there is none.
+    nowhere: Layer,
 }
 
 impl Layers {
     pub(crate) fn new(layers: Vec<Layer>) -> Self {
         let figment = layers.iter().fold(Figment::new(), Figment::merge);
         let data = figment.data().ok().and_then(|mut it| it.remove(&Profile::Default));
-        Self { merged: Value::Dict(Tag::Default, data.unwrap_or_default()), figment, layers }
+        let merged = Value::Dict(Tag::Default, data.unwrap_or_default());
+        let source = Source::argument(0, "configuration", String::new());
+        Self { layers, figment, merged, nowhere: Layer { source, root: Node::new(0..0, Content::Null) } }
     }
 
     /// Returns the merged value at a path; list elements are named by their number.
@@ -99,7 +103,7 @@ impl Layers {
     }
 
     /// Finds where the merged value at a path was written, or as much of the path as was.
-    pub(crate) fn locate(&self, path: &[&str]) -> Option<Located<'_>> {
+    pub(crate) fn locate(&self, path: &[&str]) -> Located<'_> {
         let mut value = &self.merged;
         for key in path {
             match child(value, key) {
@@ -107,28 +111,25 @@ impl Layers {
                 None => break,
             }
         }
-        let metadata = self.figment.get_metadata(value.tag())?;
-        let number: usize = metadata.source.as_ref()?.custom()?.parse().ok()?;
-        let layer = self.layers.iter().find(|it| it.source.layer() == number)?;
-        Some(layer.locate(path).0)
+        self.layer_of(value.tag()).unwrap_or(&self.nowhere).locate(path).0
     }
 
     /// Finds where a path was first written, whatever later sources make of it.
-    pub(crate) fn locate_first(&self, path: &[&str]) -> Option<Located<'_>> {
-        self.layers
-            .iter()
-            .map(|it| it.locate(path))
-            .find(|(_, n_keys)| *n_keys == path.len())
-            .map(|(it, _)| it)
+    pub(crate) fn locate_first(&self, path: &[&str]) -> Located<'_> {
+        let located = self.layers.iter().map(|it| it.locate(path));
+        located.into_iter().find(|(_, n_keys)| *n_keys == path.len()).map_or(self.locate(path), |(it, _)| it)
     }
 
     /// Returns the place of what has no better one: the last source that was not given as an argument.
     pub(crate) fn whole(&self) -> Place {
-        let sources = || self.layers.iter().map(|it| &it.source);
-        match sources().rfind(|it| it.has_lines()).or_else(|| sources().next_back()) {
-            Some(source) => source.whole(),
-            None => Place::new(0, "configuration".into(), None),
-        }
+        let mut sources = self.layers.iter().map(|it| &it.source);
+        let last = self.layers.last().unwrap_or(&self.nowhere);
+        sources.rfind(|it| it.has_lines()).unwrap_or(&last.source).whole()
+    }
+
+    fn layer_of(&self, tag: Tag) -> Option<&Layer> {
+        let number: usize = self.figment.get_metadata(tag)?.source.as_ref()?.custom()?.parse().ok()?;
+        self.layers.iter().find(|it| it.source.layer() == number)
     }
 }
 
@@ -206,7 +207,7 @@ mod tests {
             for (path, expected) in leaves {
                 let path: Vec<&str> = path.iter().map(String::as_str).collect();
                 prop_assert_eq!(layers.value(&path), Some(&expected), "{:?}", path);
-                let located = layers.locate(&path).expect("what was merged was written");
+                let located = layers.locate(&path);
                 prop_assert_eq!(located.source.layer(), 1);
                 prop_assert_eq!(to_value(located.node), expected);
             }
@@ -227,8 +228,8 @@ mod tests {
         let map = Content::Map(entry("inner", Content::Bool(true)));
         let layers = merged([entry("key", map.clone()), entry("key", Content::Null), entry("key", map)]);
         assert_eq!(layers.value(&["key", "inner"]).and_then(Value::to_bool), Some(true));
-        assert_eq!(layers.locate(&["key", "inner"]).map(|it| it.source.layer()), Some(2));
-        assert_eq!(layers.locate_first(&["key", "inner"]).map(|it| it.source.layer()), Some(0));
+        assert_eq!(layers.locate(&["key", "inner"]).source.layer(), 2);
+        assert_eq!(layers.locate_first(&["key", "inner"]).source.layer(), 0);
     }
 
     fn map() -> impl Strategy<Value = Map> {

@@ -77,8 +77,8 @@ impl<'a> Check<'a, '_> {
         let help = Some("say what feeds what under `service.pipelines`".to_owned());
         let path = ["service", "pipelines"];
         let written = [&path[..], &path[..1]].into_iter().find(|it| self.layers.value(it).is_some());
-        self.errors.push(match written.and_then(|it| self.layers.locate(it)) {
-            Some(located) => located.at_key(message, help),
+        self.errors.push(match written {
+            Some(path) => self.layers.locate(path).at_key(message, help),
             None => Diagnostic::new(self.layers.whole(), &message, None, help.as_deref()),
         });
     }
@@ -110,7 +110,7 @@ impl<'a> Check<'a, '_> {
             }
         };
         let located = self.layers.locate(&["service", "pipelines", key]);
-        self.errors.extend(located.map(|it| it.at_key(message, help)));
+        self.errors.push(located.at_key(message, help));
         None
     }
 
@@ -122,7 +122,7 @@ impl<'a> Check<'a, '_> {
         let mut members = Vec::new();
         for idx in 0..n_members {
             let idx = idx.to_string();
-            let Some(located) = layers.locate(&[&path[..], &[&idx]].concat()) else { continue };
+            let located = layers.locate(&[&path[..], &[&idx]].concat());
             let reference = self.reference(pipeline, list, &located);
             if let Some(twice) = reference.as_ref().filter(|it| !seen.insert((*it).clone())) {
                 let message = format!("pipeline `{pipeline}` names {twice} twice");
@@ -203,7 +203,7 @@ impl<'a> Check<'a, '_> {
             let list = PIPELINE_KEYS[list];
             let help = Some(format!("name at least one in `{list}`"));
             let located = self.layers.locate(&["service", "pipelines", key]);
-            self.errors.extend(located.map(|it| it.at_key(format!("pipeline `{key}` has no {list}"), help)));
+            self.errors.push(located.at_key(format!("pipeline `{key}` has no {list}"), help));
         }
     }
 

@@ -69,14 +69,14 @@ impl Section<'_> {
     }
 
     /// Reports a setting that parsed and still cannot be used. Keys in `path` are separated by dots.
-    pub(crate) fn invalid(&self, path: &str, message: &str) -> Option<Diagnostic> {
+    pub(crate) fn invalid(&self, path: &str, message: &str) -> Diagnostic {
         let keys = self.split(path);
         let name = self.name;
         let message = match path {
             "" => format!("{name}: {message}"),
             _ => format!("setting `{path}` of {name}: {message}"),
         };
-        Some(self.locate(&keys)?.at_value(message, None))
+        self.locate(&keys).at_value(message, None)
     }
 
     /// Splits a dotted path into the keys that exist: a key may contain dots itself.
@@ -97,7 +97,7 @@ impl Section<'_> {
         keys
     }
 
-    fn locate(&self, path: &[String]) -> Option<Located<'_>> {
+    fn locate(&self, path: &[String]) -> Located<'_> {
         let path: Vec<&str> = self.path.iter().copied().chain(path.iter().map(String::as_str)).collect();
         self.layers.locate(&path)
     }
@@ -107,11 +107,11 @@ impl Section<'_> {
         let full: Vec<&str> = self.path.iter().copied().chain(path.iter().map(String::as_str)).collect();
         // Else what was located contains the value, or is contained in a variable.
         self.layers.value(&full)?;
-        self.layers.locate(&full)?.node.substituted.as_deref()
+        self.layers.locate(&full).node.substituted.as_deref()
     }
 
     fn diagnostic(&self, path: &[String], kind: &Kind) -> Option<Diagnostic> {
-        let located = self.locate(path)?;
+        let located = self.locate(path);
         if located.node.is_broken() {
             return None;
         }
