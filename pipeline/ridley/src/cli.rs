@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Validate,
     /// List the components that a configuration can name
     Components,
+    /// Check what the eBPF receiver needs of this host
+    Check,
     /// Show the version and what it was built from
     Version,
 }

@@ -6,12 +6,16 @@ use component::Factory;
 pub(crate) fn factories() -> Vec<Factory> {
     vec![
         // Receivers
+        ebpf_receiver::factory(),
         // Processors
         process_processor::factory(),
         join_processor::factory(),
         // Connectors
         links_connector::factory(),
         // Exporters
+        prometheus_exporter::factory(),
+        debug_exporter::factory(),
+        file_exporter::factory(),
     ]
 }
 

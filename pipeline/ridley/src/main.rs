@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod cli;
 mod components;
 mod list;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Run => run::run(&options),
         Command::Validate => validate::validate(&options),
         Command::Components => list::list(),
+        Command::Check => check::check(),
         Command::Version => version::version(),
     };
     result.unwrap_or_else(|err| {

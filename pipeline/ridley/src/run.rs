@@ -5,9 +5,13 @@ use component::Registry;
 use config::Checked;
 use engine::{Engine, Report};
 use tokio::{runtime, sync::Notify};
-use tracing::warn;
+use tracing::{info, warn};
 
-use crate::{cli::Options, log, output, settings, signals::StopSignals};
+use crate::{
+    cli::{LogFormat, Options},
+    log, output, settings,
+    signals::StopSignals,
+};
 
 /// The agent shares its host with what it observes: two threads keep up with all that the receiver can read.
 const N_THREADS: usize = 2;
@@ -32,12 +36,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let result = runtime.block_on(run_until_stopped(&checked));
+    let result = runtime.block_on(run_until_stopped(&checked, options));
     runtime.shutdown_timeout(THREADS_PATIENCE);
     result
 }
 
-async fn run_until_stopped(checked: &Checked) -> anyhow::Result<ExitCode> {
+async fn run_until_stopped(checked: &Checked, options: &Options) -> anyhow::Result<ExitCode> {
     let mut signals = StopSignals::install().context("cannot handle signals")?;
     let registry = Arc::new(Registry::default());
     let engine = tokio::select! {
@@ -45,7 +49,7 @@ async fn run_until_stopped(checked: &Checked) -> anyhow::Result<ExitCode> {
         // Nothing has been received yet, so there is nothing to drain.
         _ = signals.requested() => return Ok(ExitCode::SUCCESS),
     };
-    announce(&engine)?;
+    announce(&engine, options.log_format)?;
     let stop = Notify::new();
     let run = engine.run(stop.notified());
     let watch = async {
@@ -61,10 +65,14 @@ async fn run_until_stopped(checked: &Checked) -> anyhow::Result<ExitCode> {
 }
 
 /// Tells in one line where to look.
-fn announce(engine: &Engine) -> anyhow::Result<()> {
-    let notices = engine.notices();
-    if !notices.is_empty() {
-        output::note(format_args!("ridley {}: {}", env!("CARGO_PKG_VERSION"), notices.join("; ")))?;
+fn announce(engine: &Engine, format: LogFormat) -> anyhow::Result<()> {
+    let notices = engine.notices().join("; ");
+    match format {
+        LogFormat::Text if !notices.is_empty() => {
+            output::note(format_args!("ridley {}: {notices}", env!("CARGO_PKG_VERSION")))?;
+        }
+        LogFormat::Text => {}
+        LogFormat::Json => info!(version = env!("CARGO_PKG_VERSION"), notices, "started"),
     }
     Ok(())
 }
