@@ -168,7 +168,7 @@ impl Socket {
         let in_flight = u64::from(self.snd_nxt.wrapping_sub(self.snd_una));
         let fin_is_sent = self.fin_is_queued() && self.snd_nxt == self.write_seq;
         Sent {
-            bytes: (acked + in_flight).saturating_sub(u64::from(fin_is_sent)),
+            bytes: acked.saturating_add(in_flight).saturating_sub(u64::from(fin_is_sent)),
             acknowledged: acked.saturating_sub(u64::from(self.fin_is_acknowledged())),
         }
     }
@@ -194,4 +194,124 @@ const fn syn(role: Role) -> u32 {
 #[expect(clippy::cast_possible_truncation, reason = "sequence numbers count modulo 2^32")]
 const fn low(count: u64) -> u32 {
     count as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A socket as the kernel keeps it: sequence numbers count modulo 2^32 and include SYN and FIN, counters do not
+    /// wrap and count what the kernel counts.
+    struct End {
+        role: Role,
+        own_start: u32,
+        peer_start: u32,
+        written: u64,
+        sent: u64,
+        acknowledged: u64,
+        received: u64,
+        // In order: whether a FIN was written, sent, acknowledged.
+        fin: [bool; 3],
+        peer_fin: bool,
+    }
+
+    impl End {
+        fn socket(&self) -> Socket {
+            let own = self.own_start.wrapping_add(1);
+            let [fin_written, fin_sent, fin_acknowledged] = self.fin.map(u64::from);
+            let at = |bytes: u64, fin: u64| own.wrapping_add(low(bytes + fin));
+            let state = match (self.fin[0], self.fin[2], self.peer_fin) {
+                (false, _, false) => state::ESTABLISHED,
+                (false, _, true) => state::CLOSE_WAIT,
+                (true, false, false) => state::FIN_WAIT1,
+                (true, true, false) => state::FIN_WAIT2,
+                (true, _, true) => state::LAST_ACK,
+            };
+            Socket {
+                bytes_acked: u64::from(syn(self.role)) + self.acknowledged + fin_acknowledged,
+                bytes_received: self.received + u64::from(self.peer_fin),
+                flags: if self.peer_fin { Socket::DONE } else { 0 },
+                snd_una: at(self.acknowledged, fin_acknowledged),
+                snd_nxt: at(self.sent, fin_sent),
+                write_seq: at(self.written, fin_written),
+                rcv_nxt: self
+                    .peer_start
+                    .wrapping_add(1)
+                    .wrapping_add(low(self.received + u64::from(self.peer_fin))),
+                backlog: if self.role == Role::Server { 128 } else { 0 },
+                state,
+                ..Socket::zeroed()
+            }
+        }
+    }
+
+    prop_compose! {
+        /// Amounts begin near zero and near the wrap of sequence numbers, and parts of them are under way.
+        fn end(role: Role)(
+            own_start: u32,
+            peer_start: u32,
+            acknowledged in prop_oneof![0..3_u64, (1_u64 << 32) - 3..(1 << 32) + 3, 0..1_u64 << 40],
+            in_flight in prop_oneof![Just(0_u64), 0..1_u64 << 20],
+            unsent in prop_oneof![Just(0_u64), 0..1_u64 << 20],
+            received in prop_oneof![0..3_u64, (1_u64 << 32) - 3..(1 << 32) + 3, 0..1_u64 << 40],
+            fin in 0..4_usize,
+            peer_fin: bool,
+        ) -> End {
+            let fin = [fin >= 1, fin >= 2, fin >= 3];
+            // A FIN goes out behind all data, and is acknowledged behind all data.
+            let unsent = if fin[1] { 0 } else { unsent };
+            let in_flight = if fin[2] { 0 } else { in_flight };
+            let sent = acknowledged + in_flight;
+            End { role, own_start, peer_start, written: sent + unsent, sent, acknowledged, received, fin, peer_fin }
+        }
+    }
+
+    fn any_end() -> impl Strategy<Value = End> {
+        prop_oneof![end(Role::Client), end(Role::Server)]
+    }
+
+    impl core::fmt::Debug for End {
+        fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+            self.socket().fmt(f)
+        }
+    }
+
+    proptest! {
+        /// Whatever was transferred and whichever side has finished, the identity is that of the handshake.
+        #[test]
+        fn an_identity_never_changes(end in any_end()) {
+            let (own, peer) = (end.own_start.wrapping_add(1), end.peer_start.wrapping_add(1));
+            let expected = match end.role {
+                Role::Client => SequenceNumbers { client: own, server: peer },
+                Role::Server => SequenceNumbers { client: peer, server: own },
+            };
+            prop_assert_eq!(end.socket().sequence_numbers(end.role), expected);
+        }
+
+        /// Bytes are what the applications wrote and the kernel sent: SYN and FIN are not payload.
+        #[test]
+        fn bytes_are_payload(end in any_end()) {
+            let expected = Sent { bytes: end.sent, acknowledged: end.acknowledged };
+            prop_assert_eq!(end.socket().sent(end.role), expected);
+            prop_assert_eq!(end.socket().received(), end.received);
+        }
+
+        /// A socket that is read wrong yields wrong numbers, not a panic.
+        #[test]
+        fn no_socket_panics(bytes in prop::collection::vec(any::<u8>(), size_of::<Socket>())) {
+            let socket: Socket = bytemuck::pod_read_unaligned(&bytes);
+            for role in [Role::Client, Role::Server] {
+                let Sent { bytes, acknowledged } = socket.sent(role);
+                prop_assert!(acknowledged <= bytes.saturating_add(1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_backlog_makes_a_server() {
+        assert_eq!(Socket { backlog: 1, ..Socket::zeroed() }.likely_role(), Role::Server);
+        assert_eq!(Socket::zeroed().likely_role(), Role::Client);
+    }
 }

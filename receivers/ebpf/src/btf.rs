@@ -240,3 +240,187 @@ const fn extra_bytes(info: u32) -> Option<usize> {
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|it| u32::from_ne_bytes(*it))
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const INT: u32 = 1;
+
+    #[test]
+    fn members_are_found_by_path() {
+        check(&example(), "plain", Ok((0, false)));
+        check(&example(), "next", Ok((8, true)));
+        check(&example(), "inner.second", Ok((20, false)));
+        check(&example(), "in_union", Ok((24, false)));
+        check(&example(), "behind_typedef.first", Ok((32, false)));
+    }
+
+    /// The compiler puts two members of one name apart by putting them into structures without a name; the outer wins.
+    #[test]
+    fn the_first_of_equal_names_is_found() {
+        let mut btf = Builder::default();
+        let inner = btf.unnamed(kind::STRUCT, &[("twice", INT, 32)]);
+        btf.structure("outer", &[("twice", INT, 0), ("", inner, 64)]);
+        check(&btf, "twice", Ok((0, false)));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = |it: LayoutError| it.to_string();
+        let btf = Btf::parse(&example().build()).unwrap();
+        let missing = btf.member("nothing", "plain").map_err(error).unwrap_err();
+        assert!(missing.contains("`struct nothing`"), "{missing}");
+        let missing = btf.member("outer", "inner.third").map_err(error).unwrap_err();
+        assert!(missing.contains("`inner.third` in `struct outer`"), "{missing}");
+    }
+
+    /// A bit-field has no address to read from.
+    #[test]
+    fn bit_fields_are_missing() {
+        check(&example(), "bits", Err(()));
+    }
+
+    /// A typedef of itself, and a structure that contains itself, end.
+    #[test]
+    fn loops_end() {
+        let mut btf = Builder::default();
+        btf.ty("itself", kind::TYPEDEF, 0, 2, &[]);
+        btf.structure("outer", &[("looping", 2, 0), ("", 3, 0)]);
+        check(&btf, "looping", Err(()));
+        check(&btf, "other", Err(()));
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        for bytes in [&b""[..], b"\x7fELF", &[0x9f], &[0xeb, 0x9f, 1, 0]] {
+            assert!(matches!(Btf::parse(bytes), Err(LayoutError::Malformed { .. })), "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        /// Whatever a file contains, reading it ends and does not panic; valid types with a few bytes changed reach
+        /// every branch.
+        #[test]
+        fn no_file_panics(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+            len in any::<prop::sample::Index>(),
+            is_cut: bool,
+        ) {
+            let mut bytes = example().build();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if is_cut {
+                bytes.truncate(len.index(bytes.len()));
+            }
+            if let Ok(btf) = Btf::parse(&bytes) {
+                for path in ["plain", "next", "inner.second", "in_union", "behind_typedef.first", "bits", "absent"] {
+                    let _found = btf.member("outer", path);
+                }
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check(btf: &Builder, path: &'static str, expected: Result<(u32, bool), ()>) {
+        let found = Btf::parse(&btf.build()).unwrap().member("outer", path);
+        assert_eq!(found.map(|it| (it.offset, it.is_pointer)).map_err(|_| ()), expected, "{path}");
+    }
+
+    fn example() -> Builder {
+        let mut btf = Builder::default();
+        let pointer = btf.ty("", kind::PTR, 0, INT, &[]);
+        let inner = btf.structure("inner", &[("first", INT, 0), ("second", INT, 32)]);
+        let in_union = btf.unnamed(kind::UNION, &[("in_union", INT, 0), ("other", INT, 0)]);
+        let unnamed = btf.unnamed(kind::STRUCT, &[("", in_union, 0)]);
+        let typedef = btf.ty("inner_t", kind::TYPEDEF, 0, inner, &[]);
+        let qualified = btf.ty("", kind::CONST, 0, typedef, &[]);
+        // An enumeration, for its length is another.
+        btf.ty("colour", kind::ENUM, 1, 4, &[0, 0]);
+        btf.structure_with_widths(
+            "outer",
+            &[
+                ("plain", INT, 0, 0),
+                ("next", pointer, 64, 0),
+                ("inner", inner, 128, 0),
+                ("", unnamed, 192, 0),
+                ("bits", INT, 224, 3),
+                ("behind_typedef", qualified, 256, 0),
+            ],
+        );
+        btf
+    }
+
+    /// Writes types as a compiler does. Type 1 is an integer.
+    pub(crate) struct Builder {
+        types: Vec<u32>,
+        strings: Vec<u8>,
+        n_types: u32,
+    }
+
+    impl Default for Builder {
+        fn default() -> Self {
+            let mut builder = Self { types: Vec::new(), strings: vec![0], n_types: 0 };
+            builder.ty("int", kind::INT, 0, 4, &[32]);
+            builder
+        }
+    }
+
+    impl Builder {
+        pub(crate) fn structure(&mut self, name: &str, members: &[(&str, u32, u32)]) -> u32 {
+            self.composite(name, kind::STRUCT, members)
+        }
+
+        fn unnamed(&mut self, kind: u32, members: &[(&str, u32, u32)]) -> u32 {
+            self.composite("", kind, members)
+        }
+
+        fn composite(&mut self, name: &str, kind: u32, members: &[(&str, u32, u32)]) -> u32 {
+            let words: Vec<u32> =
+                members.iter().flat_map(|(name, ty, bits)| [self.string(name), *ty, *bits]).collect();
+            self.ty(name, kind, members.len(), 0, &words)
+        }
+
+        fn structure_with_widths(&mut self, name: &str, members: &[(&str, u32, u32, u32)]) -> u32 {
+            let words: Vec<u32> = members
+                .iter()
+                .flat_map(|(name, ty, bits, width)| [self.string(name), *ty, width << 24 | bits])
+                .collect();
+            let has_widths = 1 << 7;
+            self.ty(name, kind::STRUCT | has_widths, members.len(), 0, &words)
+        }
+
+        /// Appends a type and returns its id.
+        fn ty(&mut self, name: &str, kind: u32, n: usize, target: u32, extra: &[u32]) -> u32 {
+            let name = self.string(name);
+            let n = u32::try_from(n).unwrap();
+            self.types.extend([name, kind << 24 | n, target]);
+            self.types.extend(extra);
+            self.n_types += 1;
+            self.n_types
+        }
+
+        fn string(&mut self, text: &str) -> u32 {
+            if text.is_empty() {
+                return 0;
+            }
+            let offset = u32::try_from(self.strings.len()).unwrap();
+            self.strings.extend(text.as_bytes());
+            self.strings.push(0);
+            offset
+        }
+
+        pub(crate) fn build(&self) -> Vec<u8> {
+            let types_len = u32::try_from(4 * self.types.len()).unwrap();
+            let strings_len = u32::try_from(self.strings.len()).unwrap();
+            let magic = u32::from(MAGIC) | 1 << 16;
+            let header = [magic, 24, 0, types_len, types_len, strings_len];
+            let words = header.iter().chain(&self.types).flat_map(|word| word.to_ne_bytes());
+            words.chain(self.strings.iter().copied()).collect()
+        }
+    }
+}

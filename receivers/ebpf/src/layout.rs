@@ -2,10 +2,7 @@
 
 use abi::Offsets;
 
-use crate::{
-    btf::{Btf, Member},
-    error::LayoutError,
-};
+use crate::{btf::Btf, error::LayoutError};
 
 /// Something the running kernel does not have, and that the receiver can do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +96,138 @@ fn inode_of_socket(btf: &Btf) -> Option<u32> {
     let inode = btf.member("socket_alloc", "vfs_inode").ok()?;
     let socket = btf.member("socket_alloc", "socket").ok()?;
     let number = btf.member("inode", "i_ino").ok()?;
-    let Member { offset, .. } = inode;
-    offset.checked_add(number.offset)?.checked_sub(socket.offset)
+    inode.offset.checked_add(number.offset)?.checked_sub(socket.offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::btf::tests::Builder;
+
+    const INT: u32 = 1;
+
+    /// An operator must learn what the kernel lacks, not that something failed.
+    #[test]
+    fn a_kernel_without_a_structure_is_refused_by_its_name() {
+        let mut btf = kernel();
+        check(&btf, Ok(&[]));
+        btf.retain(|(name, _)| *name != "tcp_sock");
+        check(&btf, Err("no `struct tcp_sock`"));
+    }
+
+    #[test]
+    fn a_kernel_without_a_member_is_refused_by_its_name() {
+        check(&without("tcp_sock", "bytes_acked"), Err("no member `bytes_acked` in `struct tcp_sock`"));
+    }
+
+    /// Names are lost without these, counts are not.
+    #[test]
+    fn a_kernel_without_cgroups_or_inodes_is_accepted() {
+        check(&without("sock", "sk_cgrp_data"), Ok(&["sock.sk_cgrp_data"]));
+        check(&without("socket_alloc", "vfs_inode"), Ok(&["socket_alloc.vfs_inode"]));
+    }
+
+    #[test]
+    fn members_under_their_former_names_are_found() {
+        let mut btf = without("kernfs_node", "__parent");
+        for (name, members) in &mut btf {
+            if *name == "kernfs_node" {
+                members.push("parent");
+            }
+        }
+        check(&btf, Ok(&[]));
+    }
+
+    type Structures = Vec<(&'static str, Vec<&'static str>)>;
+
+    /// What the programs read. A member whose own members are read is a structure named like it.
+    fn kernel() -> Structures {
+        vec![
+            ("ns", vec!["inum", "ops"]),
+            ("tcp_death_row", vec!["hashinfo"]),
+            ("ipv4", vec!["tcp_death_row"]),
+            ("sk_cgrp_data", vec!["cgroup"]),
+            (
+                "sock_common",
+                vec![
+                    "skc_daddr",
+                    "skc_rcv_saddr",
+                    "skc_v6_daddr",
+                    "skc_v6_rcv_saddr",
+                    "skc_dport",
+                    "skc_family",
+                    "skc_state",
+                    "skc_net",
+                    "skc_nulls_node",
+                    "skc_flags",
+                ],
+            ),
+            ("sock", vec!["sk_protocol", "sk_err", "sk_max_ack_backlog", "sk_cgrp_data", "sk_socket"]),
+            ("socket_alloc", vec!["socket", "vfs_inode"]),
+            ("inode", vec!["i_ino"]),
+            ("inet_sock", vec!["inet_sport"]),
+            (
+                "tcp_sock",
+                vec![
+                    "bytes_acked",
+                    "bytes_received",
+                    "bytes_retrans",
+                    "snd_una",
+                    "snd_nxt",
+                    "write_seq",
+                    "rcv_nxt",
+                    "srtt_us",
+                    "rtt_min",
+                    "total_retrans",
+                    "segs_in",
+                    "segs_out",
+                ],
+            ),
+            ("minmax_sample", vec!["t", "v"]),
+            ("net", vec!["ns", "list", "ipv4"]),
+            ("inet_timewait_death_row", vec!["hashinfo"]),
+            ("inet_hashinfo", vec!["ehash", "ehash_mask"]),
+            ("cgroup", vec!["kn"]),
+            ("kernfs_node", vec!["id", "name", "__parent"]),
+            ("task_struct", vec!["nsproxy", "group_leader", "comm"]),
+            ("nsproxy", vec!["net_ns"]),
+        ]
+    }
+
+    fn without(structure: &str, member: &str) -> Structures {
+        let mut structures = kernel();
+        for (name, members) in &mut structures {
+            if *name == structure {
+                members.retain(|it| *it != member);
+            }
+        }
+        structures
+    }
+
+    #[track_caller]
+    fn check(structures: &Structures, expected: Result<&[&str], &str>) {
+        let mut builder = Builder::default();
+        let mut ids: Vec<(&str, u32)> = Vec::new();
+        for (name, members) in structures {
+            let members: Vec<_> = (0..)
+                .zip(members)
+                .map(|(idx, member)| {
+                    let id = ids.iter().find(|(name, _)| name == member).map_or(INT, |(_, id)| *id);
+                    (*member, id, 64 * idx)
+                })
+                .collect();
+            ids.push((name, builder.structure(name, &members)));
+        }
+        let found = offsets(&Btf::parse(&builder.build()).unwrap());
+        match (found, expected) {
+            (Ok((_, degraded)), Ok(expected)) => {
+                let missing: Vec<_> = degraded.iter().map(|it| it.missing).collect();
+                assert_eq!(missing, expected);
+            }
+            (Err(err), Err(expected)) => {
+                assert!(err.to_string().contains(expected), "{err}, expected: {expected}");
+            }
+            (found, expected) => panic!("{found:?}, expected {expected:?}"),
+        }
+    }
 }

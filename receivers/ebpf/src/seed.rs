@@ -127,3 +127,75 @@ fn parse_v6(text: &str) -> Option<IpAddr> {
     }
     Some(IpAddr::from(bytes).to_canonical())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const HEADER: &str =
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+
+    /// As Linux writes it on a little-endian machine: 0.0.0.0:80 listens, and something is connected.
+    const TCP: &str = "   0: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1\n   \
+                       1: 0100007F:0050 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 4712 1\n   \
+                       2: 0100007F:0051 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4713 1\n";
+
+    /// A folder like `/proc` with one process that holds a listening socket and a connected one.
+    #[test]
+    fn processes_and_listeners_are_found() {
+        let proc = tempfile::tempdir().unwrap();
+        let folder = proc.path().join("42");
+        fs::create_dir_all(folder.join("fd")).unwrap();
+        fs::create_dir_all(folder.join("net")).unwrap();
+        fs::create_dir_all(folder.join("ns")).unwrap();
+        fs::write(folder.join("comm"), "nginx\n").unwrap();
+        fs::write(folder.join("ns/net"), "").unwrap();
+        fs::write(folder.join("net/tcp"), format!("{HEADER}{TCP}")).unwrap();
+        for (fd, target) in
+            [("0", "/dev/null"), ("3", "socket:[4711]"), ("4", "socket:[4712]"), ("5", "pipe:[1]")]
+        {
+            symlink(target, folder.join("fd").join(fd)).unwrap();
+        }
+        // Neither is a process, nor does it stop the scan.
+        fs::create_dir_all(proc.path().join("self")).unwrap();
+        fs::create_dir_all(proc.path().join("43")).unwrap();
+
+        let seed = scan(proc.path());
+        let nginx = Process { pid: 42, command: "nginx".into() };
+        let expected = HashMap::from([(4711, nginx.clone()), (4712, nginx.clone())]);
+        assert_eq!(seed.processes, expected);
+        let found: Vec<_> =
+            seed.listeners.iter().map(|it| (it.address, it.port, it.inode, &it.process)).collect();
+        assert_eq!(found, [(IpAddr::from([0, 0, 0, 0]), 80, 4711, &nginx)]);
+    }
+
+    #[test]
+    fn nothing_readable_is_nothing_found() {
+        assert_eq!(scan(Path::new("/nonexistent")), Seed::default());
+    }
+
+    /// Listening sockets come first, and the rest may be a hundred thousand rows.
+    #[test]
+    fn reading_ends_with_the_listening_rows() {
+        let rows: Vec<_> = listening_rows(format!("{HEADER}{TCP}").as_bytes(), parse_v4).collect();
+        assert_eq!(rows.iter().map(|it| it.inode).collect::<Vec<_>>(), [4711]);
+    }
+
+    #[test]
+    fn addresses_are_read_in_words() {
+        let little = cfg!(target_endian = "little");
+        let loopback = if little { "0100007F" } else { "7F000001" };
+        assert_eq!(parse_v4(loopback), Some(IpAddr::from([127, 0, 0, 1])));
+        let six =
+            if little { "B80D0120000000000000000001000000" } else { "20010DB8000000000000000000000001" };
+        assert_eq!(parse_v6(six), Some("2001:db8::1".parse().unwrap()));
+        let mapped =
+            if little { "0000000000000000FFFF00000100007F" } else { "00000000000000000000FFFF7F000001" };
+        assert_eq!(parse_v6(mapped), Some(IpAddr::from([127, 0, 0, 1])));
+        for text in ["", "0", "0100007G", "B80D0120"] {
+            assert_eq!(parse_v6(text), None, "{text}");
+        }
+    }
+}
