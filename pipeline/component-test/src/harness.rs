@@ -112,11 +112,11 @@ impl Harness {
         let (sender, own_input) = channel(capacity, &telemetry);
         let input = Output::new(vec![sender], &test);
         let (sender, output) = channel(capacity, &test);
-        let own_output = Output::new(vec![sender], &telemetry);
+        let own_output = || Output::new(vec![sender], &telemetry);
 
         let (input, output, task) = match created {
-            Created::Receiver(it) => (None, Some(output), spawn(it.run(own_output, shutdown))),
-            Created::Processor(it) => (Some(input), Some(output), spawn(it.run(own_input, own_output))),
+            Created::Receiver(it) => (None, Some(output), spawn(it.run(own_output(), shutdown))),
+            Created::Processor(it) => (Some(input), Some(output), spawn(it.run(own_input, own_output()))),
             Created::Exporter(it) => (Some(input), None, spawn(it.run(own_input))),
         };
         Ok(Self { kind: factory.kind(), id, registry, notices, trigger, input, output, task })

@@ -9,8 +9,8 @@ use std::{
 };
 
 use component::{
-    BoxError, BoxFuture, Closed, Context, Created, ErrorChain, Input, Kind, Notices, Output, Producers,
-    Registry, Shutdown, ShutdownTrigger, Telemetry, channel,
+    BoxError, BoxFuture, Closed, Context, Created, ErrorChain, Exporter, Input, Kind, Notices, Output,
+    Processor, Producers, Receiver, Registry, Shutdown, ShutdownTrigger, Telemetry, channel,
 };
 use config::{Checked, Reference};
 use model::Signal;
@@ -38,14 +38,18 @@ pub struct Engine {
     shutdown_timeout: Duration,
 }
 
-/// One component with the ends of channels it will be given.
+/// One component, ready to run.
 struct Part {
     instance: Instance,
-    created: Created,
     telemetry: Telemetry,
-    /// Receivers have none.
-    input: Option<(Input, Producers)>,
-    output: Output,
+    work: Work,
+}
+
+/// A component with the ends of channels that it will be given.
+enum Work {
+    Receiver(Box<dyn Receiver>, Output),
+    Processor(Box<dyn Processor>, Input, Producers, Output),
+    Exporter(Box<dyn Exporter>, Input, Producers),
 }
 
 impl fmt::Debug for Part {
@@ -82,7 +86,9 @@ impl Engine {
         let (trigger, shutdown) = ShutdownTrigger::new();
         let (mut senders, mut pending) = (Vec::new(), Vec::new());
         let graph = Graph::of(pipelines);
-        debug!(%graph, "how components are connected");
+        for edges in graph.to_string().lines() {
+            debug!(edges, "connecting");
+        }
         for node in graph.nodes {
             let Reference { kind, id } = &node.instance.reference;
             let telemetry = registry.telemetry(*kind, id);
@@ -113,9 +119,18 @@ impl Engine {
                     return Err(CreateError { place: component.place.clone(), component: instance, source });
                 }
             };
-            let consumers = consumers.iter().filter_map(|idx| senders[*idx].clone()).collect();
-            let output = Output::new(consumers, &telemetry);
-            parts.push(Part { instance, created, telemetry, input, output });
+            let output = || {
+                Output::new(consumers.iter().filter_map(|idx| senders[*idx].clone()).collect(), &telemetry)
+            };
+            let work = match (created, input) {
+                (Created::Receiver(it), None) => Work::Receiver(it, output()),
+                (Created::Processor(it), Some((input, producers))) => {
+                    Work::Processor(it, input, producers, output())
+                }
+                (Created::Exporter(it), Some((input, producers))) => Work::Exporter(it, input, producers),
+                _ => unreachable!("a factory creates components of its own kind"),
+            };
+            parts.push(Part { instance, telemetry, work });
         }
         Ok(Self { parts, notices, trigger, shutdown, shutdown_timeout: service.shutdown_timeout })
     }
@@ -186,19 +201,14 @@ impl Run {
             n_receivers: 0,
             failures: Vec::new(),
         };
-        for Part { instance, created, telemetry, input, output } in parts {
-            let (producers, task): (_, BoxFuture<Result<(), BoxError>>) = match (created, input) {
-                (Created::Receiver(it), _) => {
+        for Part { instance, telemetry, work } in parts {
+            let (producers, task): (_, BoxFuture<Result<(), BoxError>>) = match work {
+                Work::Receiver(it, output) => {
                     run.n_receivers += 1;
                     (None, it.run(output, shutdown.clone()))
                 }
-                (Created::Processor(it), Some((input, producers))) => {
-                    (Some(producers), it.run(input, output))
-                }
-                (Created::Exporter(it), Some((input, producers))) => (Some(producers), it.run(input)),
-                (Created::Processor(_) | Created::Exporter(_), None) => {
-                    unreachable!("`create` leaves only receivers without an input")
-                }
+                Work::Processor(it, input, producers, output) => (Some(producers), it.run(input, output)),
+                Work::Exporter(it, input, producers) => (Some(producers), it.run(input)),
             };
             let task = async move {
                 task.await?;

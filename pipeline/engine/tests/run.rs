@@ -1,5 +1,7 @@
 //! What the engine guarantees, with fakes for components and paused time.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be done fails the test")]
+
 use std::{
     future,
     sync::{
