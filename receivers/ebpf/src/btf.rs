@@ -328,7 +328,7 @@ pub(crate) mod tests {
     #[track_caller]
     fn check(btf: &Builder, path: &'static str, expected: Result<(u32, bool), ()>) {
         let found = Btf::parse(&btf.build()).unwrap().member("outer", path);
-        assert_eq!(found.map(|it| (it.offset, it.is_pointer)).map_err(|_| ()), expected, "{path}");
+        assert_eq!(found.map(|it| (it.offset, it.is_pointer)).map_err(|_error| ()), expected, "{path}");
     }
 
     fn example() -> Builder {

@@ -405,3 +405,6 @@ fn process_of(pid: u32, command: &[u8; 16]) -> Option<Process> {
     let command: Arc<str> = String::from_utf8_lossy(&command[..len]).into();
     (pid != 0 && !command.is_empty()).then_some(Process { pid, command })
 }
+
+#[cfg(test)]
+mod tests;
