@@ -40,8 +40,9 @@ fn connections_older_than_the_agent_count_from_its_start() -> anyhow::Result<()>
     let (mut plays, before) = hold(&world, &cases)?;
     let agent = Agent::start(LIVE)?;
     for (play, before) in plays.iter_mut().zip(&before) {
-        let now = before;
-        agent.expect_edges(&now.interest, &now.edges.since(&before.edges))?;
+        agent
+            .expect_edges(&before.interest, &before.edges.since(&before.edges))
+            .context("once it is found")?;
         play.go()?;
         let now = play.holding()?;
         agent.expect_edges(&now.interest, &now.edges.since(&before.edges)).context("while it stays open")?;
