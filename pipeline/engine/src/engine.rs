@@ -25,6 +25,10 @@ use crate::{
     graph::{Graph, Node},
 };
 
+/// How much earlier than its own the deadline is that the engine gives to components, at most: one that uses all its time
+/// must not be ended by force for it.
+const MARGIN: Duration = Duration::from_millis(250);
+
 /// How long components that were told to end at once may take to notice.
 const ABORT_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -149,19 +153,26 @@ impl Engine {
         info!(n_components = parts.len(), "pipelines are running");
         let mut run = Run::start(parts, &shutdown);
         let mut stop = pin!(stop);
+        let mut deadline = None;
+        let drain = |deadline: &mut Option<Instant>| {
+            if deadline.is_none() {
+                let end = Instant::now() + shutdown_timeout;
+                trigger.request(end - MARGIN.min(shutdown_timeout / 10));
+                *deadline = Some(end);
+            }
+        };
         loop {
-            let deadline = shutdown.deadline();
             tokio::select! {
                 () = &mut stop, if deadline.is_none() => {
                     info!(timeout = ?shutdown_timeout, "stopping: receivers first, then what is under way");
-                    trigger.request(Instant::now() + shutdown_timeout);
+                    drain(&mut deadline);
                 }
                 ended = run.next_end() => {
                     if !ended {
                         break;
                     }
                     if run.must_drain() {
-                        trigger.request(Instant::now() + shutdown_timeout);
+                        drain(&mut deadline);
                     }
                 }
                 () = until(deadline), if deadline.is_some() => {

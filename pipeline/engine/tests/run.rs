@@ -236,6 +236,21 @@ service:
     assert_eq!(ledger, Ledger { consumed: 5, produced: 0, dropped: 5, queued: 0 });
 }
 
+/// A component that works until the deadline it was given has kept it.
+#[tokio::test(start_paused = true)]
+async fn a_component_may_use_all_its_time() {
+    let brief = fakes::receiver("source", FLOWS, |output, mut shutdown| async move {
+        shutdown.requested().await;
+        output.send(records(1)).await?;
+        time::sleep_until(shutdown.deadline().unwrap()).await;
+        Ok(())
+    });
+    let recorder = Recorder::default();
+    let factories = [brief, fakes::passing("pass", FLOWS), recorder.factory("record", FLOWS)];
+    let report = run(CHAIN, &factories, Duration::from_secs(1)).await;
+    assert!(report.is_clean(), "{report:?}");
+}
+
 /// A replay must not hang for ever because a backend does not answer.
 #[tokio::test(start_paused = true)]
 async fn the_deadline_holds_when_receivers_end_by_themselves() {

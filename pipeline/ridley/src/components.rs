@@ -7,6 +7,7 @@ pub(crate) fn factories() -> Vec<Factory> {
     vec![
         // Receivers
         ebpf_receiver::factory(),
+        replay_receiver::factory(),
         // Processors
         process_processor::factory(),
         join_processor::factory(),

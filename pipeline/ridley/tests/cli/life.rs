@@ -1,0 +1,121 @@
+//! Starting, stopping and being stopped.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    process::{Command, Stdio},
+};
+
+use rustix::process::Signal;
+
+use crate::program::{Ended, Running, ridley};
+
+/// The line that `run` prints names the address that was really bound, and what it names answers.
+#[test]
+fn a_start_says_where_to_look() {
+    let mut running = Running::start(hour(&[]));
+    let address = metrics_address(&mut running);
+    assert!(!address.ends_with(":0"), "{address}");
+    let page = scrape(&address);
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+}
+
+#[test]
+fn a_run_ends_cleanly_at_either_signal() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut running = Running::start(hour(&[]));
+        metrics_address(&mut running);
+        running.signal(signal);
+        let Ended { status, stderr, .. } = running.end();
+        assert_eq!(status.code(), Some(0), "{stderr}");
+    }
+}
+
+/// Who asks twice does not want to wait: here for a last scrape that never comes.
+#[test]
+fn a_second_signal_ends_at_once() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let patient = ["exporters.prometheus.final_scrape_wait=1h", "service.shutdown_timeout=1h"];
+        let mut running = Running::start(hour(&patient));
+        let address = metrics_address(&mut running);
+        scrape(&address);
+        running.signal(Signal::TERM);
+        running.wait_for("stopping");
+        running.signal(signal);
+        let Ended { status, stderr, .. } = running.end();
+        assert_eq!(status.code(), Some(code), "{stderr}");
+    }
+}
+
+#[test]
+fn a_replay_ends_with_its_file() {
+    let args = ["--config", "hour.yaml", "--set", "receivers.replay.speed=0"];
+    let Ended { status, stderr, .. } = Running::start(ridley(args)).end();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+}
+
+/// Waiting for a last scrape ends with the time to drain, and is no failure.
+#[test]
+fn a_last_scrape_is_waited_for_until_the_deadline() {
+    let patient = ["exporters.prometheus.final_scrape_wait=1h", "service.shutdown_timeout=1s"];
+    let mut running = Running::start(hour(&patient));
+    let address = metrics_address(&mut running);
+    scrape(&address);
+    running.signal(Signal::TERM);
+    let Ended { status, stderr, .. } = running.end();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+}
+
+/// `ridley components | head -1`, where `head` is gone before anything is written.
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut command = ridley(["components"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command.stdout(Stdio::from(writer)).stderr(Stdio::piped()).spawn().unwrap();
+    let output = output.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+/// Every line is an object, also the one that says where to look.
+#[test]
+fn a_json_log_is_json_only() {
+    let mut command = hour(&[]);
+    command.args(["--log-format", "json", "--log-level", "debug"]);
+    let mut running = Running::start(command);
+    running.wait_for("/metrics");
+    running.signal(Signal::TERM);
+    let Ended { stderr, .. } = running.end();
+    for line in stderr.lines() {
+        assert!(line.starts_with("{\"timestamp\":") && line.ends_with('}'), "{line}");
+    }
+}
+
+#[test]
+fn the_version_names_what_it_was_built_from() {
+    let Ended { stdout, status, .. } = Running::start(ridley(["version"])).end();
+    assert!(status.success());
+    let words: Vec<&str> = stdout.lines().filter_map(|it| it.split_whitespace().next()).collect();
+    assert_eq!(words, ["ridley", "revision:", "target:"], "{stdout}");
+}
+
+/// A run that needs no privilege and does not end by itself.
+fn hour(set: &[&str]) -> Command {
+    ridley(["--config", "hour.yaml"].into_iter().chain(set.iter().flat_map(|it| ["--set", *it])))
+}
+
+/// Waits for the line that says where to look, and returns the address in it.
+fn metrics_address(running: &mut Running) -> String {
+    let line = running.wait_for("/metrics");
+    let (_, rest) = line.split_once("http://").unwrap_or_else(|| panic!("no address in: {line}"));
+    rest.split_once("/metrics").unwrap().0.to_owned()
+}
+
+fn scrape(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    page
+}

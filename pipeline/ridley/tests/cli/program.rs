@@ -1,0 +1,132 @@
+//! Starts the program and reads what it says.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{BufRead, BufReader, Read},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        OnceLock,
+        mpsc::{self, Receiver},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use tempfile::TempDir;
+
+/// Longest that anything here may take; what is tested takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A user without any privilege, on every Linux.
+const NOBODY: u32 = 65_534;
+
+/// The folder of the files that the tests' configurations name.
+pub(crate) fn testdata() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
+}
+
+/// A command that runs the program in the folder of the test data.
+pub(crate) fn ridley(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ridley"));
+    command.args(args).current_dir(testdata()).stdin(Stdio::null());
+    command
+}
+
+/// As [`ridley`], without privileges whoever runs the test.
+pub(crate) fn ridley_unprivileged(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    if !geteuid().is_root() {
+        return ridley(args);
+    }
+    // Root's build folder may be closed to others, and so may the folder of the sources.
+    static COPY: OnceLock<TempDir> = OnceLock::new();
+    let folder = COPY.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_ridley"), folder.path().join("ridley")).unwrap();
+        folder
+    });
+    let mut command = Command::new(folder.path().join("ridley"));
+    command.args(args).current_dir(folder.path()).stdin(Stdio::null()).uid(NOBODY).gid(NOBODY);
+    command
+}
+
+/// The program while it runs. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    stderr: Receiver<String>,
+    stdout: JoinHandle<String>,
+    said: String,
+}
+
+/// What is left of the program when it has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Running {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, stderr) = mpsc::channel();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut output = child.stdout.take().unwrap();
+        let stdout = thread::spawn(move || {
+            let mut text = String::new();
+            output.read_to_string(&mut text).unwrap();
+            text
+        });
+        Self { child, stderr, stdout, said: String::new() }
+    }
+
+    /// Waits for a line on standard error that contains the text, and returns it.
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        loop {
+            match self.next_line() {
+                Some(line) if line.contains(text) => return line,
+                Some(_) => {}
+                None => panic!("ended without saying `{text}`:\n{}", self.said),
+            }
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end.
+    pub(crate) fn end(mut self) -> Ended {
+        while self.next_line().is_some() {}
+        let status = self.child.wait().unwrap();
+        let stdout = std::mem::replace(&mut self.stdout, thread::spawn(String::new)).join().unwrap();
+        Ended { status, stdout, stderr: std::mem::take(&mut self.said) }
+    }
+
+    /// Returns the next line of standard error; nothing when the program has ended.
+    fn next_line(&mut self) -> Option<String> {
+        match self.stderr.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                self.said.push_str(&line);
+                self.said.push('\n');
+                Some(line)
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("silent for {PATIENCE:?} after:\n{}", self.said),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails only if it has ended.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
