@@ -1,7 +1,7 @@
 use component::{BoxError, Context, Factory, Processor, Stability};
 use model::Signal;
 
-use crate::{Config, metrics::Instruments, naming::Naming, processor::ProcessProcessor, services::Services};
+use crate::{Config, metrics::Instruments, naming::Naming, processor::ProcessProcessor};
 
 /// Makes `process` processors.
 pub fn factory() -> Factory {
@@ -11,7 +11,6 @@ pub fn factory() -> Factory {
 }
 
 async fn create(config: Config, context: Context) -> Result<Box<dyn Processor>, BoxError> {
-    let Config { services, max_connections, max_entities } = config;
-    let naming = Naming::new(Services::new(&services), max_connections, max_entities);
-    Ok(Box::new(ProcessProcessor::new(naming, Instruments::new(&context.telemetry))))
+    let instruments = Instruments::new(&context.telemetry);
+    Ok(Box::new(ProcessProcessor::new(Naming::new(&config), instruments)))
 }

@@ -1,8 +1,9 @@
-use std::{net::IpAddr, num::NonZeroUsize, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use model::{Attribute, ConnectionMap, Entity, Flow, Local, Observer, kind};
 
 use crate::{
+    Config,
     cgroup::{self, Owner},
     interner::Interner,
     services::Services,
@@ -30,10 +31,12 @@ struct Names {
 }
 
 impl Naming {
-    pub(crate) fn new(services: Services, max_connections: NonZeroUsize, max_entities: NonZeroUsize) -> Self {
+    /// Creates a naming that remembers nothing yet.
+    pub fn new(config: &Config) -> Self {
+        let Config { services, max_connections, max_entities } = config;
         Self {
-            services,
-            entities: Interner::new(max_entities),
+            services: Services::new(services),
+            entities: Interner::new(*max_entities),
             connections: ConnectionMap::new(max_connections.get()),
             forgotten: 0,
         }
@@ -113,7 +116,7 @@ fn external_entity(address: IpAddr) -> Entity {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::num::NonZeroUsize;
 
     use component_test::{FlowBuilder, flow};
     use model::{CloseReason, FailureReason};
@@ -246,8 +249,8 @@ mod tests {
     }
 
     fn naming(max_connections: usize) -> Naming {
-        let size = |it| NonZeroUsize::new(it).unwrap();
-        Naming::new(Services::new(&BTreeMap::new()), size(max_connections), size(100))
+        let max_connections = NonZeroUsize::new(max_connections).unwrap();
+        Naming::new(&Config { max_connections, ..Config::default() })
     }
 
     fn entity(name: &str, kind: &str, attributes: &[(Attribute, &str)]) -> Entity {
