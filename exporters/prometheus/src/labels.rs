@@ -9,7 +9,10 @@ const MAX_NAMES: usize = 4_096;
 /// Writes attributes as Prometheus labels: `name="value",...`, sorted by name.
 #[derive(Debug, Default)]
 pub(crate) struct LabelWriter {
-    names: HashMap<Box<str>, Box<str>>,
+    /// Translated keys.
+    names: Vec<Box<str>>,
+    /// Where the translation of a key is.
+    index: HashMap<Box<str>, usize>,
 }
 
 /// Labels that the exporter gives itself. An attribute of the same name is written with `exported_` before it, as
@@ -31,15 +34,13 @@ impl LabelWriter {
     ) {
         if self.names.len() > MAX_NAMES {
             self.names.clear();
+            self.index.clear();
         }
-        for KeyValue { key, .. } in attributes {
-            if !self.names.contains_key(key.as_str()) {
-                self.names.insert(key.as_str().into(), translate(key).into());
-            }
-        }
+        // First where the names are and then the names: translating one that is new changes the table.
+        let places: Vec<usize> = attributes.iter().map(|it| self.place_of(&it.key)).collect();
         let mut labels: Vec<Label<'_>> = Vec::with_capacity(attributes.len() + own.len());
-        for KeyValue { key, value, .. } in attributes {
-            let name = &*self.names[key.as_str()];
+        for (KeyValue { key, value, .. }, place) in attributes.iter().zip(places) {
+            let name = &*self.names[place];
             let value = value.as_ref().map(text).unwrap_or_default();
             if name.is_empty() || value.is_empty() {
                 continue;
@@ -71,6 +72,16 @@ impl LabelWriter {
             out.push('"');
             last = Some(name);
         }
+    }
+
+    fn place_of(&mut self, key: &str) -> usize {
+        if let Some(place) = self.index.get(key) {
+            return *place;
+        }
+        let place = self.names.len();
+        self.names.push(translate(key).into());
+        self.index.insert(key.into(), place);
+        place
     }
 }
 
