@@ -19,6 +19,7 @@ use crate::{
     case::Moment,
     edges::{Edges, Interest},
     exposition::Exposition,
+    kernel::Retransmits,
     poll,
 };
 
@@ -157,6 +158,37 @@ impl Agent {
         let calm = if is_over { CALM_AT_END } else { CALM };
         poll::until_lasting(PATIENCE, calm, || edges.compare(&Edges::of(&self.scrape()?, interest)?))
             .with_context(|| self.log_in_words())
+    }
+
+    /// Checks what is said of connections while they are open: segments that were sent again are those that the kernel
+    /// counts, and round-trip times keep coming.
+    ///
+    /// # Errors
+    ///
+    /// Says what differs, with what the agent logged.
+    pub fn expect_quality(&self, moment: &Moment, truth: Retransmits) -> anyhow::Result<()> {
+        let name = &moment.interest.names[0];
+        let mut first = None;
+        poll::until(PATIENCE, || {
+            let scrape = self.scrape()?;
+            let of_case = |metric: &str, label: (&str, &str)| -> f64 {
+                let series = scrape.series(metric).filter(|(labels, _)| {
+                    labels.get("client_name") == Some(name)
+                        && (label.0.is_empty() || labels.get(label.0).is_some_and(|it| it == label.1))
+                });
+                series.map(|(_, value)| value).sum()
+            };
+            for (direction, expected) in [("request", truth.request), ("response", truth.response)] {
+                let found = of_case("ridley_link_retransmits_total", ("direction", direction));
+                ensure!(found == expected as f64, "{direction}: {found} retransmits instead of {expected}");
+            }
+            let n = of_case("ridley_link_rtt_seconds_count", ("", ""));
+            let mean = of_case("ridley_link_rtt_seconds_sum", ("", "")) / n;
+            ensure!(n > *first.get_or_insert(n), "{n} round-trip times, and no further ones");
+            ensure!(mean > 0.0 && mean < 1.0, "the mean round-trip time is {mean} s");
+            Ok(())
+        })
+        .with_context(|| self.log_in_words())
     }
 
     /// Asks the agent to end, and returns its last word.

@@ -46,6 +46,8 @@ pub enum Fault {
     NobodyListens,
     /// The server's side drops everything.
     ArrivalsDropped,
+    /// Both sides lose some packets.
+    Loss,
 }
 
 /// What the two processes of a case belong to, which decides how they are named.
@@ -130,8 +132,10 @@ impl Case {
         if self.path == Path::Service {
             world.publish(&route)?;
         }
-        if self.fault == Fault::ArrivalsDropped {
-            world.drop_arrivals(&route)?;
+        match self.fault {
+            Fault::None | Fault::NobodyListens => {}
+            Fault::ArrivalsDropped => world.drop_arrivals(&route)?,
+            Fault::Loss => world.lose_some(&route)?,
         }
         let named = |letter| format!("{letter}{number}-{}", std::process::id());
         let (client_name, server_name) = (named('c'), named('s'));
@@ -260,7 +264,7 @@ impl Play<'_> {
     /// Returns which edges belong to this case.
     pub fn interest(&self) -> Interest {
         Interest {
-            names: vec![self.client_name.clone(), self.server_name.clone()],
+            names: [&self.client_name, &self.server_name].map(|it| self.case.home.name(it).name).into(),
             ports: vec![self.route.dial.port(), self.route.listen.port()],
         }
     }

@@ -43,6 +43,17 @@ fn payload() -> Vec<Case> {
         Case::new("bulk_request", [send(Client, 64 * MIB), Step::Hold]),
         Case::new("bulk_response", [send(Server, 64 * MIB), Step::Hold]),
         Case::new("bulk_both_ways_at_once", [exchange(64 * MIB, 64 * MIB), Step::Hold]),
+        Case {
+            path: Path::Loopback,
+            ..Case::new("more_bytes_than_32_bits_can_count", [exchange(4608 * MIB, MIB), Step::Hold])
+        },
+        Case { fault: Fault::Loss, ..Case::new("lossy_network", [exchange(4 * MIB, 3 * MIB), Step::Hold]) },
+        Case {
+            fault: Fault::Loss,
+            path: Path::Service,
+            family: Family::Ipv6,
+            ..Case::new("lossy_network_behind_a_service", [exchange(MIB, 2 * MIB), Step::Hold])
+        },
         Case::new(
             "server_speaks_first",
             [send(Server, 37), Step::Hold, send(Client, 64), send(Server, 1200)],

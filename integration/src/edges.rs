@@ -62,7 +62,7 @@ pub struct Edges(pub BTreeMap<Edge, Totals>);
 /// no other case and nobody else uses.
 #[derive(Clone, Debug)]
 pub struct Interest {
-    /// The names of the peers.
+    /// What the peers are called on edges, the client first.
     pub names: Vec<String>,
     /// The ports.
     pub ports: Vec<u16>,

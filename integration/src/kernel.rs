@@ -22,6 +22,15 @@ pub struct Sockets {
     pub received: i64,
 }
 
+/// Segments that the sockets of a case sent again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retransmits {
+    /// By the client's sockets.
+    pub request: u64,
+    /// By the server's sockets.
+    pub response: u64,
+}
+
 /// Counters of a namespace since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -35,28 +44,29 @@ pub struct Counters {
     pub estab_resets: u64,
 }
 
-/// Compares the sockets that are open with the truth, byte for byte at both ends.
+/// Compares the sockets that are open with the truth, byte for byte at both ends, and returns how much they had to send
+/// again.
 ///
 /// # Errors
 ///
 /// Says what differs; or `ss` cannot be run.
-pub fn check_open_sockets(world: &World, moment: &Moment) -> anyhow::Result<()> {
+pub fn check_open_sockets(world: &World, moment: &Moment) -> anyhow::Result<Retransmits> {
     // The last acknowledgement may be a delayed one.
     poll::until(Duration::from_secs(1), || compare_open_sockets(world, moment))
 }
 
-fn compare_open_sockets(world: &World, moment: &Moment) -> anyhow::Result<()> {
+fn compare_open_sockets(world: &World, moment: &Moment) -> anyhow::Result<Retransmits> {
     let Moment { route, .. } = moment;
     let Totals { request, response, active, .. } = moment.truth();
     let [request, response, active] = [request, response, active].map(|it| it.cast_signed());
-    let client = sockets(world, route.client, "dport", route.dial.port())?;
+    let (client, request_again) = sockets(world, route.client, "dport", route.dial.port())?;
     // The kernel counts the client's SYN among the acknowledged bytes.
     let expected = Sockets { n: active, acknowledged: request + active, received: response };
     ensure!(client == expected, "the client's sockets are {client:?}, expected {expected:?}");
-    let server = sockets(world, route.server, "sport", route.listen.port())?;
+    let (server, response_again) = sockets(world, route.server, "sport", route.listen.port())?;
     let expected = Sockets { n: active, acknowledged: response, received: request };
     ensure!(server == expected, "the server's sockets are {server:?}, expected {expected:?}");
-    Ok(())
+    Ok(Retransmits { request: request_again, response: response_again })
 }
 
 /// Reads the counters of a namespace.
@@ -81,11 +91,13 @@ pub fn counters(world: &World, namespace: Namespace) -> anyhow::Result<Counters>
     })
 }
 
-fn sockets(world: &World, namespace: Namespace, end: &str, port: u16) -> anyhow::Result<Sockets> {
+/// Adds up what `ss` says, and how many segments were sent again.
+fn sockets(world: &World, namespace: Namespace, end: &str, port: u16) -> anyhow::Result<(Sockets, u64)> {
     let filter = format!("( {end} = :{port} )");
     let text =
         world.run_in(namespace, "ss", &["-HtinO", "state", "connected", "exclude", "time-wait", &filter])?;
     let mut sockets = Sockets::default();
+    let mut again = 0;
     for line in text.lines() {
         // The kernel counts the end of a direction as one byte more than was sent in it.
         let (ended_here, ended_there) = match line.split_whitespace().next() {
@@ -93,13 +105,16 @@ fn sockets(world: &World, namespace: Namespace, end: &str, port: u16) -> anyhow:
             Some("CLOSE-WAIT") => (0, 1),
             _ => (0, 0),
         };
-        let get = |field: &str| {
-            let value = line.split_whitespace().find_map(|it| it.strip_prefix(field));
-            value.map_or(Ok(0), str::parse::<i64>).with_context(|| format!("{field} is no number in: {line}"))
-        };
+        // A field that is zero is left out.
+        let get = |field: &str| line.split_whitespace().find_map(|it| it.strip_prefix(field)).unwrap_or("0");
+        let number =
+            |field| get(field).parse::<i64>().with_context(|| format!("{field} is no number in: {line}"));
         sockets.n += 1;
-        sockets.acknowledged += get("bytes_acked:")? - ended_here;
-        sockets.received += get("bytes_received:")? - ended_there;
+        sockets.acknowledged += number("bytes_acked:")? - ended_here;
+        sockets.received += number("bytes_received:")? - ended_there;
+        // Those under way, and those in all.
+        let all = get("retrans:").rsplit('/').next().unwrap_or_default();
+        again += all.parse::<u64>().with_context(|| format!("no retransmissions in: {line}"))?;
     }
-    Ok(sockets)
+    Ok((sockets, again))
 }

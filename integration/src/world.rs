@@ -177,21 +177,31 @@ table inet nowhere {
 }
 ";
 
-/// Pods drop what arrives at some ports.
+/// Pods drop what arrives at some ports: everything, or three packets of a hundred once a connection is open.
 const POD_RULES: &str = "
 table inet faults {
     set dropped {
         type inet_service
     }
+    set lossy {
+        type inet_service
+    }
     chain input {
         type filter hook input priority filter
         tcp dport @dropped drop
+        tcp flags syn accept
+        tcp dport @lossy numgen random mod 100 < 3 drop
+        tcp sport @lossy numgen random mod 100 < 3 drop
     }
 }
 ";
 
+/// An interface can be used at once, instead of after a second in which nobody claimed its address.
+const NO_ADDRESS_DETECTION: &str = "net.ipv6.conf.default.dad_transmits=0";
+
 /// Nodes forward, and say of every packet, not of some, that it cannot be delivered.
-const NODE_SYSCTLS: [&str; 4] = [
+const NODE_SYSCTLS: [&str; 5] = [
+    NO_ADDRESS_DETECTION,
     "net.ipv4.ip_forward=1",
     "net.ipv6.conf.all.forwarding=1",
     "net.ipv4.icmp_ratelimit=0",
@@ -199,7 +209,8 @@ const NODE_SYSCTLS: [&str; 4] = [
 ];
 
 /// Fewer and faster retries of a lost SYN: an attempt times out after three seconds instead of two minutes.
-const POD_SYSCTLS: [&str; 2] = ["net.ipv4.tcp_syn_retries=1", "net.ipv4.tcp_syn_linear_timeouts=1"];
+const POD_SYSCTLS: [&str; 3] =
+    [NO_ADDRESS_DETECTION, "net.ipv4.tcp_syn_retries=1", "net.ipv4.tcp_syn_linear_timeouts=1"];
 
 /// The network, for as long as the value lives.
 #[derive(Debug)]
@@ -281,8 +292,22 @@ impl World {
     ///
     /// `nft` fails.
     pub fn drop_arrivals(&self, route: &Route) -> anyhow::Result<()> {
-        let element = format!("{{ {} }}", route.listen.port());
-        self.run_in(route.server, "nft", &["add", "element", "inet", "faults", "dropped", &element]).map(drop)
+        self.add_fault(route.server, "dropped", route.listen.port())
+    }
+
+    /// Makes both ends of a route lose some of what arrives.
+    ///
+    /// # Errors
+    ///
+    /// `nft` fails.
+    pub fn lose_some(&self, route: &Route) -> anyhow::Result<()> {
+        self.add_fault(route.client, "lossy", route.dial.port())?;
+        self.add_fault(route.server, "lossy", route.listen.port())
+    }
+
+    fn add_fault(&self, namespace: Namespace, fault: &str, port: u16) -> anyhow::Result<()> {
+        let element = format!("{{ {port} }}");
+        self.run_in(namespace, "nft", &["add", "element", "inet", "faults", fault, &element]).map(drop)
     }
 
     /// Runs a tool inside a namespace and returns what it printed.
@@ -383,6 +408,7 @@ impl World {
             ),
         )?;
         for pod in pods {
+            self.run_in(*pod, "sysctl", &[&["-q", "-w"], &POD_SYSCTLS[..]].concat())?;
             let (veth, namespace) = (pod.as_str(), self.namespace(*pod));
             self.ip_in(
                 node,
@@ -404,7 +430,6 @@ impl World {
                      route add default via {gateway6}"
                 ),
             )?;
-            self.run_in(*pod, "sysctl", &[&["-q", "-w"], &POD_SYSCTLS[..]].concat())?;
             self.run_in_with_input(*pod, "nft", &["-f", "-"], POD_RULES)?;
         }
         Ok(())

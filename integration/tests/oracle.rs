@@ -19,7 +19,7 @@ use integration::{
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// Cases mostly wait, so that many run well on few processors.
-const THREADS: usize = 8;
+const THREADS: usize = 12;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -69,11 +69,13 @@ impl Lab {
 
     fn run(&self, case: &Case) -> anyhow::Result<()> {
         let played = case.play(&self.world, &mut |moment| {
-            if moment.truth().active > 0 {
-                kernel::check_open_sockets(&self.world, moment)?;
-            }
             let agent = self.agent.read().expect("no case panics while it reads");
-            agent.as_ref().context("the agent has been stopped")?.expect(moment)
+            let agent = agent.as_ref().context("the agent has been stopped")?;
+            if moment.truth().active > 0 {
+                let retransmits = kernel::check_open_sockets(&self.world, moment)?;
+                agent.expect_quality(moment, retransmits)?;
+            }
+            agent.expect(moment)
         });
         let mut over = self.over.lock().expect("no case panics while it counts");
         over.n += 1;
