@@ -52,7 +52,7 @@ fn payload() -> Vec<Case> {
             fault: Fault::Loss,
             path: Path::Service,
             family: Family::Ipv6,
-            ..Case::new("lossy_network_behind_a_service", [exchange(MIB, 2 * MIB), Step::Hold])
+            ..Case::new("lossy_network_behind_a_service", [exchange(3 * MIB, 4 * MIB), Step::Hold])
         },
         Case::new(
             "server_speaks_first",

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use integration::{
-    Case, Moment, Outcome, World, cases,
+    Case, Moment, Outcome, World,
+    case::Fault,
+    cases,
     edges::{Edge, Edges, Name, Totals},
     exposition::Exposition,
     kernel::{self, Counters},
@@ -23,7 +25,9 @@ fn the_kernel_agrees_while_connections_are_open() {
         let played = case.play(&world, &mut |moment| {
             if moment.truth().active > 0 {
                 n_checks += 1;
-                kernel::check_open_sockets(&world, moment)?;
+                let kernel::Retransmits { request, response } = kernel::check_open_sockets(&world, moment)?;
+                let loses = case.fault == Fault::Loss;
+                ensure!(!loses || request + response > 0, "nothing was lost on the way");
             }
             Ok(())
         });
