@@ -27,7 +27,7 @@ use tokio::{task, time};
 const N_PER_BATCH: u32 = 100;
 
 /// Batches that are made before they are sent together, so that making them is not measured.
-const BATCHES_AT_ONCE: u32 = 20;
+const BATCHES_AT_ONCE: u32 = 4;
 
 /// Upper bounds of a histogram's buckets, as many as the links connector has.
 const BOUNDS: [f64; 15] =

@@ -1,6 +1,6 @@
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashSet, btree_map::Entry},
+    collections::{BTreeMap, HashMap, HashSet},
     mem,
     ops::{Bound, Range},
     sync::Arc,
@@ -24,15 +24,14 @@ use crate::{
 /// Rendered labels beyond twice the number of series that make a sweep worth its time.
 const MIN_LABELS: usize = 1_024;
 
-/// The series that a scrape shows, sorted as they are written.
+/// The series that a scrape shows: families by name, in each the series in the order in which they came.
 #[derive(Debug)]
 pub(crate) struct Store {
     limits: Limits,
     families: BTreeMap<Arc<str>, Family>,
     /// Every name that a family uses for itself or its samples.
     reserved: HashSet<Box<str>>,
-    /// Rendered labels: the series of a link have the same in most families.
-    labels: HashSet<Arc<str>>,
+    labels: Labels,
     writer: LabelWriter,
     scratch: String,
     /// Series that count towards the limit.
@@ -57,11 +56,12 @@ struct Family {
     bounds: SharedBounds,
     /// Tells a family from one of the same name that came after it.
     number: u64,
-    series: BTreeMap<Arc<str>, Series>,
+    series: BTreeMap<LabelsId, Series>,
 }
 
 #[derive(Debug)]
 struct Series {
+    labels: Arc<str>,
     value: Value,
     /// Time of the point in nanoseconds since 1970; zero if unknown.
     time: u64,
@@ -69,6 +69,19 @@ struct Series {
     /// Whether it is this process's own telemetry, which does not count towards the limit.
     is_own: bool,
 }
+
+/// Rendered labels, each once: the series of a link have the same in most families.
+///
+/// To find a series its labels are looked up here, by their hash; families are searched by number. Comparing texts at
+/// every step of the way through a sorted family would take most of the time that a point takes.
+#[derive(Debug, Default)]
+struct Labels {
+    ids: HashMap<Arc<str>, LabelsId>,
+    /// Never used twice: a scrape under way tells by it what came after it began.
+    next: LabelsId,
+}
+
+type LabelsId = u64;
 
 /// Where data points come from.
 #[derive(Debug, Default)]
@@ -83,7 +96,10 @@ pub(crate) struct Source<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Cursor {
     /// The family with its number, and the labels of the last series that was written.
-    last: Option<(Arc<str>, u64, Arc<str>)>,
+    last: Option<(Arc<str>, u64, LabelsId)>,
+    /// Labels from here on are newer than the scrape. They wait for the next one: a series that went and came back must
+    /// not be written a second time.
+    end: Option<LabelsId>,
 }
 
 impl Store {
@@ -92,7 +108,7 @@ impl Store {
             limits,
             families: BTreeMap::new(),
             reserved: HashSet::new(),
-            labels: HashSet::new(),
+            labels: Labels::default(),
             writer: LabelWriter::default(),
             scratch: String::new(),
             n_series: 0,
@@ -146,11 +162,12 @@ impl Store {
         let Some(family) = families.get_mut(&name) else { return };
         scratch.clear();
         writer.write(attributes, &source.labels, None, scratch);
-        let series = Series { value: Value::Int(1), time: 0, updated: now, is_own: false };
-        if let Some(known) = family.series.get_mut(scratch.as_str()) {
-            *known = series;
+        if let Some(known) = labels.id_of(scratch).and_then(|it| family.series.get_mut(&it)) {
+            known.updated = now;
         } else if *n_series < limits.max_series {
-            family.series.insert(intern(labels, scratch), series);
+            let (id, labels) = labels.intern(scratch);
+            let series = Series { labels, value: Value::Int(1), time: 0, updated: now, is_own: false };
+            family.series.insert(id, series);
             *n_series += 1;
         }
     }
@@ -171,7 +188,7 @@ impl Store {
 
     /// Forgets labels that no series has any more.
     pub(crate) fn forget_labels(&mut self) {
-        self.labels.retain(|it| Arc::strong_count(it) > 1);
+        self.labels.ids.retain(|it, _| Arc::strong_count(it) > 1);
     }
 
     /// Writes series from the cursor on, until `out` is longer than `limit`. Returns whether there are more.
@@ -184,17 +201,18 @@ impl Store {
         out: &mut String,
     ) -> bool {
         let last = cursor.last.take();
+        let end = *cursor.end.get_or_insert(self.labels.next);
         let from = last.as_ref().map_or(Bound::Unbounded, |(name, ..)| Bound::Included(&**name));
         for (name, family) in self.families.range::<str, _>((from, Bound::Unbounded)) {
             let resumed = last.as_ref().filter(|(it, ..)| it == name);
             let after = match resumed {
                 // Its header was another one's.
                 Some((_, number, _)) if *number != family.number => continue,
-                Some((_, _, labels)) => Bound::Excluded(&**labels),
+                Some((_, _, id)) => Bound::Excluded(*id),
                 None => Bound::Unbounded,
             };
             let mut has_header = resumed.is_some();
-            for (labels, series) in family.series.range::<str, _>((after, Bound::Unbounded)) {
+            for (id, series) in family.series.range((after, Bound::Excluded(end))) {
                 if series.is_expired(now, self.limits.expiration) {
                     continue;
                 }
@@ -203,9 +221,9 @@ impl Store {
                     encode::header(name, *kind, unit.as_deref(), help, format, out);
                     has_header = true;
                 }
-                encode::series(name, family.kind, labels, &series.value, out);
+                encode::series(name, family.kind, &series.labels, &series.value, out);
                 if out.len() >= limit {
-                    cursor.last = Some((Arc::clone(name), family.number, Arc::clone(labels)));
+                    cursor.last = Some((Arc::clone(name), family.number, *id));
                     return true;
                 }
             }
@@ -293,32 +311,31 @@ impl Store {
         };
         scratch.clear();
         writer.write(point.attributes(), &source.labels, reserved, scratch);
+        let known = labels.id_of(scratch);
         if point.flags() & DataPointFlags::NoRecordedValueMask as u32 != 0 {
             // The sender says that the series has ended.
-            if let Some(series) = family.series.remove(scratch.as_str()) {
+            if let Some(series) = known.and_then(|it| family.series.remove(&it)) {
                 *n_series -= usize::from(!series.is_own);
             }
             return Ok(());
         }
         let value = point.value(family.kind, &mut family.bounds)?;
-        let is_own = source.is_own;
-        let series = Series { value, time: point.time(), updated: now, is_own };
-        if let Some(known) = family.series.get_mut(scratch.as_str()) {
-            if series.time != 0 && series.time < known.time {
+        let (time, is_own) = (point.time(), source.is_own);
+        if let Some(known) = known.and_then(|it| family.series.get_mut(&it)) {
+            if time != 0 && time < known.time {
                 return Err(DropReason::OutOfOrder);
             }
             *n_series += usize::from(known.is_own && !is_own);
             *n_series -= usize::from(!known.is_own && is_own);
-            *known = series;
+            (known.value, known.time, known.updated, known.is_own) = (value, time, now, is_own);
             return Ok(());
         }
         if !is_own && *n_series >= limits.max_series {
             return Err(DropReason::MaxSeries);
         }
-        if let Entry::Vacant(entry) = family.series.entry(intern(labels, scratch)) {
-            entry.insert(series);
-            *n_series += usize::from(!is_own);
-        }
+        let (id, labels) = labels.intern(scratch);
+        family.series.insert(id, Series { labels, value, time, updated: now, is_own });
+        *n_series += usize::from(!is_own);
         Ok(())
     }
 
@@ -335,7 +352,7 @@ impl Store {
 
     /// Keeps labels of series that have ended from piling up between two sweeps.
     fn make_room_for_labels(&mut self) {
-        if self.labels.len() > 2 * self.limits.max_series + MIN_LABELS {
+        if self.labels.ids.len() > 2 * self.limits.max_series + MIN_LABELS {
             self.forget_labels();
         }
     }
@@ -344,6 +361,23 @@ impl Store {
         if !source.is_own {
             self.drops.add(reason, n as u64);
         }
+    }
+}
+
+impl Labels {
+    fn id_of(&self, text: &str) -> Option<LabelsId> {
+        self.ids.get(text).copied()
+    }
+
+    /// Returns the number of labels and their one copy.
+    fn intern(&mut self, text: &str) -> (LabelsId, Arc<str>) {
+        if let Some((labels, id)) = self.ids.get_key_value(text) {
+            return (*id, Arc::clone(labels));
+        }
+        let (id, labels) = (self.next, Arc::from(text));
+        self.next += 1;
+        self.ids.insert(Arc::clone(&labels), id);
+        (id, labels)
     }
 }
 
@@ -356,15 +390,6 @@ impl Series {
 /// Returns every name that a family takes for itself and its samples.
 fn reserved_names(base: &str, kind: Type) -> impl Iterator<Item = String> {
     kind.suffixes().iter().map(move |it| format!("{base}{it}"))
-}
-
-fn intern(labels: &mut HashSet<Arc<str>>, text: &str) -> Arc<str> {
-    if let Some(known) = labels.get(text) {
-        return Arc::clone(known);
-    }
-    let new: Arc<str> = text.into();
-    labels.insert(Arc::clone(&new));
-    new
 }
 
 #[cfg(test)]

@@ -189,11 +189,11 @@ fn a_series_that_is_not_updated_expires() {
     // Not shown already before the sweep finds it.
     shown.check(&[("a_total{n=\"new\"}", 1.0)], &[]);
     shown.pass(Duration::ZERO);
-    assert_eq!((shown.store.n_series(), shown.store.labels.len()), (1, 1));
+    assert_eq!((shown.store.n_series(), shown.store.labels.ids.len()), (1, 1));
     shown.pass(EXPIRATION);
     shown.check(&[], &[]);
     assert_eq!((shown.store.families.len(), shown.store.reserved.len()), (0, 0));
-    assert_eq!((shown.store.n_series(), shown.store.labels.len()), (0, 0));
+    assert_eq!((shown.store.n_series(), shown.store.labels.ids.len()), (0, 0));
 }
 
 /// OTLP's way to say that a series has ended: it must be gone at the next scrape, not after the expiration.
@@ -270,17 +270,41 @@ fn pieces_add_up_to_the_whole() {
 fn a_family_that_was_replaced_during_a_scrape_is_left_out() {
     let mut shown = Shown::new(100);
     shown.put(&gauge("a", &[(&[("n", "1")], 1), (&[("n", "2")], 2)]));
+    shown.put(&gauge("b", &[(&[], 4)]));
     let (mut cursor, mut text) = (Cursor::default(), String::new());
     assert!(shown.store.render(&mut cursor, Format::Text, shown.now, 1, &mut text));
-    shown.pass(EXPIRATION);
-    shown.put(&counter("a", &[(&[("n", "3")], 3)]));
+    shown.now += EXPIRATION;
     shown.put(&gauge("b", &[(&[], 4)]));
+    shown.pass(Duration::ZERO);
+    shown.put(&counter("a", &[(&[("n", "3")], 3)]));
     while shown.store.render(&mut cursor, Format::Text, shown.now, 1, &mut text) {}
     let samples = checker::check(&text, Format::Text).unwrap();
     assert_eq!(
         samples.into_iter().collect::<Vec<_>>(),
         [("a{n=\"1\"}".to_owned(), 1.0), ("b".to_owned(), 4.0)]
     );
+}
+
+/// A series that ends and comes back during a scrape is there once: twice the same sample would make the scraper refuse
+/// the whole answer.
+#[test]
+fn a_series_that_returns_during_a_scrape_is_written_once() {
+    let mut shown = Shown::new(100);
+    shown.put(&gauge("a", &[(&[("n", "1")], 1), (&[("n", "2")], 2)]));
+    let (mut cursor, mut text) = (Cursor::default(), String::new());
+    assert!(shown.store.render(&mut cursor, Format::Text, shown.now, 1, &mut text));
+    let mut end = gauge("a", &[(&[("n", "1")], 1)]);
+    if let Some(Data::Gauge(gauge)) = &mut end.data {
+        gauge.data_points[0].flags = DataPointFlags::NoRecordedValueMask as u32;
+    }
+    shown.put(&end);
+    shown.store.forget_labels();
+    shown.put(&gauge("a", &[(&[("n", "1")], 3)]));
+    while shown.store.render(&mut cursor, Format::Text, shown.now, 1, &mut text) {}
+    let samples = checker::check(&text, Format::Text).unwrap();
+    let expected = [("a{n=\"1\"}".to_owned(), 1.0), ("a{n=\"2\"}".to_owned(), 2.0)];
+    assert_eq!(samples.into_iter().collect::<Vec<_>>(), expected);
+    assert!(shown.text(Format::Text).contains("a{n=\"1\"} 3"), "the next scrape shows the new value");
 }
 
 proptest! {
