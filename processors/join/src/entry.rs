@@ -126,7 +126,6 @@ impl Entry {
 
     /// Takes another record that [`matches`](Self::matches).
     pub(crate) fn push(&mut self, flow: Flow, step: &mut Step<'_>) {
-        self.started = self.started.or(flow.started);
         self.side_mut(flow.observer).note(&flow);
         match &self.decision {
             None => match self.held.take() {
@@ -170,7 +169,6 @@ impl Entry {
             Observer::Client => (held, arrived),
             Observer::Server => (arrived, held),
         };
-        self.due = None;
         self.resent.add(Resent::of_sender(&server));
         self.decision = Some(Decision::Paired { server: server.server });
         step.report.paired += 1;

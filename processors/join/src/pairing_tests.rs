@@ -223,6 +223,33 @@ fn bytes_of_a_connection_found_open_are_not_compared() {
     assert_eq!((report.paired, report.mismatched_connections), (1, 0));
 }
 
+/// Of a connection with one end elsewhere no other end will report the end.
+#[test]
+fn a_connection_is_forgotten_when_nothing_more_can_come() {
+    let closed = |it: FlowBuilder| it.closed(CloseReason::Normal).build();
+    for (records, n_kept) in [
+        (vec![closed(client())], 0),
+        (vec![closed(server())], 0),
+        (vec![closed(client()), closed(server())], 0),
+        (vec![client().build()], 1),
+        // The server's end is still open.
+        (vec![server().build(), closed(client())], 1),
+        (vec![closed(client()), server().build()], 1),
+    ] {
+        let mut pairing = Pairing::new(WAIT, NonZeroUsize::new(2).unwrap());
+        let (mut now, mut out) = (Instant::now(), Vec::new());
+        for flow in records {
+            pairing.push(flow, now, &mut out);
+        }
+        for _ in 0..2 {
+            now += WAIT;
+            pairing.expire(now, &mut out);
+        }
+        assert_eq!(pairing.len(), n_kept, "after {out:?}");
+        assert_eq!(pairing.next_due(), None);
+    }
+}
+
 /// The oldest makes room, with what it held; what comes of it afterwards is decided anew.
 #[test]
 fn a_full_memory_forgets_the_oldest() {
