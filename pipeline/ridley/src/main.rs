@@ -2,8 +2,9 @@
 //!
 //! This crate is the command line and the table of components. Everything else is in the crates it names.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod allocator;
 mod check;
 mod cli;
 mod components;

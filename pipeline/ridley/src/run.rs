@@ -8,6 +8,7 @@ use tokio::{runtime, sync::Notify};
 use tracing::{info, warn};
 
 use crate::{
+    allocator,
     cli::{LogFormat, Options},
     log, output, settings,
     signals::StopSignals,
@@ -24,6 +25,7 @@ const THREADS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs the pipelines until they end or a signal asks to stop.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    allocator::give_memory_back();
     log::init(options);
     let Some(checked) = settings::load_or_explain(options)? else { return Ok(ExitCode::FAILURE) };
     for warning in &checked.warnings {

@@ -3,7 +3,7 @@
 use crate::workspace::{Package, Workspace};
 
 /// Crates that may contain `unsafe`, in one named module each.
-const MAY_BE_UNSAFE: &[&str] = &["ebpf-programs/socket-observer", "receivers/ebpf"];
+const MAY_BE_UNSAFE: &[&str] = &["ebpf-programs/socket-observer", "pipeline/ridley", "receivers/ebpf"];
 
 /// Names that say nothing about what is inside.
 const MEANINGLESS: &[&str] = &["common", "helper", "helpers", "misc", "shared", "util", "utils"];
