@@ -197,10 +197,30 @@ impl Entry {
 
     fn send(&mut self, mut flow: Flow, step: &mut Step<'_>) {
         mem::take(&mut self.resent).add_to_receiver(&mut flow);
+        if flow.end.is_some() {
+            let unheard = self.unheard();
+            flow.request.bytes = flow.request.bytes.saturating_add(unheard);
+            self.client.request_bytes = self.client.request_bytes.saturating_add(unheard);
+        }
         if is_unknown(flow.end) {
             flow.end = self.other_side(flow.observer).end.or(flow.end);
         }
         step.out.push(flow);
+    }
+
+    /// Returns how many bytes arrived at the server without the client hearing of it.
+    ///
+    /// Who resets a connection acknowledges nothing on the way out, and the acknowledgement of what came last may just
+    /// have been delayed. What arrived is known to the end where it arrived.
+    fn unheard(&self) -> u64 {
+        let Self { client, server, .. } = self;
+        let both_are_known = self.is_over() && client.complete && server.complete;
+        match self.decision {
+            Some(Decision::Paired { .. }) if both_are_known => {
+                server.request_bytes.saturating_sub(client.request_bytes)
+            }
+            _ => 0,
+        }
     }
 
     /// Merges a record of the end that does not count.
