@@ -20,6 +20,7 @@ pub mod payload;
 pub mod peer;
 pub mod plan;
 pub mod poll;
+pub mod random;
 pub mod world;
 
 use std::{

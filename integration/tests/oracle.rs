@@ -4,6 +4,8 @@
 //! All cases share one network and one agent, whose edges are told apart by the peers' names.
 
 use std::{
+    env,
+    ops::Range,
     process::ExitCode,
     sync::{Arc, Condvar, Mutex, RwLock},
 };
@@ -14,7 +16,7 @@ use integration::{
     agent::LIVE,
     cases,
     edges::{Edges, Interest},
-    kernel,
+    kernel, random,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -26,16 +28,27 @@ fn main() -> ExitCode {
     arguments.test_threads = arguments.test_threads.or(Some(THREADS));
     let lab = if arguments.list { Err(anyhow!("only listed")) } else { Lab::new() };
     let lab = Arc::new(lab);
-    let mut trials: Vec<_> = cases::all().into_iter().map(|case| trial(&lab, case)).collect();
+    let named = cases::all().into_iter().map(|case| trial(&lab, case.name.to_owned(), case));
+    let random = random_numbers().map(|number| trial(&lab, format!("random_{number}"), random::case(number)));
+    let mut trials: Vec<_> = named.chain(random).collect();
     let n_cases = trials.iter().filter(|it| !arguments.is_filtered_out(it)).count();
     let last = Arc::clone(&lab);
     trials.push(Trial::test("nothing_moves_after_the_end", move || on(&last, |lab| lab.last(n_cases))));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn trial(lab: &Arc<anyhow::Result<Lab>>, case: Case) -> Trial {
+fn trial(lab: &Arc<anyhow::Result<Lab>>, name: String, case: Case) -> Trial {
     let lab = Arc::clone(lab);
-    Trial::test(case.name, move || on(&lab, |lab| lab.run(&case)))
+    Trial::test(name, move || on(&lab, |lab| lab.run(&case).with_context(|| format!("{case:?}"))))
+}
+
+/// Which random cases are played: a few that are always the same, or `RIDLEY_RANDOM=<first>..<after the last>`.
+fn random_numbers() -> Range<u64> {
+    let wanted = env::var("RIDLEY_RANDOM").ok().map(|it| {
+        let (first, end) = it.split_once("..")?;
+        Some(first.parse().ok()?..end.parse().ok()?)
+    });
+    wanted.map_or(0..40, |it| it.expect("RIDLEY_RANDOM is two numbers with `..` between them"))
 }
 
 fn on(lab: &anyhow::Result<Lab>, run: impl FnOnce(&Lab) -> anyhow::Result<()>) -> Result<(), Failed> {
