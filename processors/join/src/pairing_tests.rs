@@ -94,7 +94,8 @@ fn the_last_record_takes_what_the_other_end_still_adds() {
             (0, server().opened(100)),
             (0, client().opened(100)),
             (10, client().response(9).closed(CloseReason::Unknown)),
-            (200, server().response(9).response_traffic(resent).closed(CloseReason::ServerReset)),
+            (100, server().response(5)),
+            (200, server().response_traffic(resent).closed(CloseReason::ServerReset)),
         ],
         &[
             (0, client().opened(100)),
@@ -254,6 +255,18 @@ fn bytes_of_a_connection_found_open_are_not_compared() {
     assert_eq!((report.paired, report.mismatched_connections), (1, 0));
 }
 
+/// They tell that `wait` is too short, or that an end goes on after the other is gone.
+#[test]
+fn records_that_come_too_late_to_pair_or_to_add_are_counted() {
+    let late = |script: &[(u64, FlowBuilder)]| report_of(script).late;
+    let opened = [(0, client().opened(100)), (0, server().opened(100))];
+    assert_eq!(late(&opened), 0);
+    assert_eq!(late(&[(0, server().opened(100)), (1_200, client().opened(100)), (1_300, client())]), 2);
+    let [client_opened, server_opened] = opened;
+    let over = (10, client().closed(CloseReason::Normal));
+    assert_eq!(late(&[client_opened, server_opened, over, (900, server()), (1_200, server())]), 1);
+}
+
 /// Of a connection with one end elsewhere no other end will report the end.
 #[test]
 fn a_connection_is_forgotten_when_nothing_more_can_come() {
@@ -262,6 +275,7 @@ fn a_connection_is_forgotten_when_nothing_more_can_come() {
         (vec![closed(client())], 0),
         (vec![closed(server())], 0),
         (vec![closed(client()), closed(server())], 0),
+        (vec![closed(client()), client().build(), closed(server())], 0),
         (vec![client().build()], 1),
         // The server's end is still open.
         (vec![server().build(), closed(client())], 1),

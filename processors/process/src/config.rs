@@ -19,7 +19,7 @@ pub struct Config {
     /// goes on.
     pub max_connections: NonZeroUsize,
 
-    /// Most distinct names kept for reuse.
+    /// Most names of this host's ends, and of others, kept for reuse.
     pub max_entities: NonZeroUsize,
 }
 

@@ -5,10 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+mod cache;
 mod cgroup;
 mod config;
 mod factory;
-mod interner;
 mod metrics;
 mod naming;
 mod processor;

@@ -28,7 +28,7 @@ impl Instruments {
             entities: telemetry.gauge(
                 "ridley.process.entities",
                 "{entity}",
-                "Distinct names kept for reuse at present.",
+                "Names kept for reuse at present.",
                 &[],
             ),
         }

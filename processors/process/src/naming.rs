@@ -4,8 +4,8 @@ use model::{Attribute, ConnectionMap, Entity, Flow, Local, Observer, kind};
 
 use crate::{
     Config,
+    cache::Cache,
     cgroup::{self, Owner},
-    interner::Interner,
     services::Services,
 };
 
@@ -19,9 +19,25 @@ const UNKNOWN: &str = "unknown";
 #[derive(Debug)]
 pub struct Naming {
     services: Services,
-    entities: Interner,
+    local: Cache<LocalKey>,
+    external: Cache<ExternalKey>,
     connections: ConnectionMap<Names>,
     forgotten: u64,
+}
+
+/// Everything that the name of the observer's own end depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct LocalKey {
+    cgroup: Option<Arc<str>>,
+    command: Option<Arc<str>>,
+    service: Option<Arc<str>>,
+}
+
+/// Everything that the name of the other end depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ExternalKey {
+    address: IpAddr,
+    service: Option<Arc<str>>,
 }
 
 #[derive(Clone, Debug)]
@@ -36,7 +52,8 @@ impl Naming {
         let Config { services, max_connections, max_entities } = config;
         Self {
             services: Services::new(services),
-            entities: Interner::new(*max_entities),
+            local: Cache::new(*max_entities),
+            external: Cache::new(*max_entities),
             connections: ConnectionMap::new(max_connections.get()),
             forgotten: 0,
         }
@@ -66,7 +83,7 @@ impl Naming {
     }
 
     pub(crate) fn n_entities(&self) -> usize {
-        self.entities.len()
+        self.local.len() + self.external.len()
     }
 
     /// Returns how many connections were forgotten before their end since the last call.
@@ -75,43 +92,67 @@ impl Naming {
     }
 
     fn names_of(&mut self, flow: &Flow) -> Names {
-        let (client, mut server) = match flow.observer {
-            Observer::Client => (local_entity(&flow.local), external_entity(flow.server.address)),
-            Observer::Server => (external_entity(flow.client.address), local_entity(&flow.local)),
-        };
-        if let Some(service) = self.services.name(flow.server.port) {
-            server.set_attribute(Attribute::Service, Arc::clone(service));
+        // What is offered at the server's port says nothing about the client.
+        let service = self.services.name(flow.server.port).cloned();
+        match flow.observer {
+            Observer::Client => Names {
+                client: self.local_entity(&flow.local, None),
+                server: self.external_entity(flow.server.address, service),
+            },
+            Observer::Server => Names {
+                client: self.external_entity(flow.client.address, None),
+                server: self.local_entity(&flow.local, service),
+            },
         }
-        Names { client: self.entities.intern(client), server: self.entities.intern(server) }
+    }
+
+    fn local_entity(&mut self, local: &Local, service: Option<Arc<str>>) -> Arc<Entity> {
+        let Local { cgroup, netns: _, process } = local;
+        // A process may call itself nothing.
+        let command = process.as_ref().map(|it| it.command.clone()).filter(|it| !it.is_empty());
+        let key = LocalKey { cgroup: cgroup.clone(), command, service };
+        self.local.get(key, LocalKey::entity)
+    }
+
+    fn external_entity(&mut self, address: IpAddr, service: Option<Arc<str>>) -> Arc<Entity> {
+        self.external.get(ExternalKey { address, service }, ExternalKey::entity)
     }
 }
 
-/// Names the observer's own end.
-fn local_entity(local: &Local) -> Entity {
-    // A process may call itself nothing.
-    let command = local.process.as_ref().map(|it| &it.command).filter(|it| !it.is_empty());
-    let owner = local.cgroup.as_deref().map_or(Owner::Other, cgroup::owner);
-    let mut entity = match owner {
-        Owner::Container(id) => {
-            let short = Arc::<str>::from(id.get(..SHORT_ID).unwrap_or(id));
-            let name = command.map_or_else(|| Arc::clone(&short), Arc::clone);
-            let mut entity = Entity::new(name, kind::CONTAINER);
-            entity.namespace = Some(short);
-            entity.set_attribute(Attribute::Container, id);
-            entity
+impl LocalKey {
+    fn entity(&self) -> Entity {
+        let Self { cgroup, command, service } = self;
+        let mut entity = match cgroup.as_deref().map_or(Owner::Other, cgroup::owner) {
+            Owner::Container(id) => {
+                let short = Arc::<str>::from(id.get(..SHORT_ID).unwrap_or(id));
+                let name = command.clone().unwrap_or_else(|| Arc::clone(&short));
+                let mut entity = Entity::new(name, kind::CONTAINER);
+                entity.namespace = Some(short);
+                entity.set_attribute(Attribute::Container, id);
+                entity
+            }
+            Owner::Unit(name) => Entity::new(name, kind::UNIT),
+            Owner::Other => Entity::new(command.clone().unwrap_or_else(|| UNKNOWN.into()), kind::PROCESS),
+        };
+        if let Some(command) = command {
+            entity.set_attribute(Attribute::Process, Arc::clone(command));
         }
-        Owner::Unit(name) => Entity::new(name, kind::UNIT),
-        Owner::Other => Entity::new(command.map_or_else(|| UNKNOWN.into(), Arc::clone), kind::PROCESS),
-    };
-    if let Some(command) = command {
-        entity.set_attribute(Attribute::Process, Arc::clone(command));
+        with_service(entity, service.as_ref())
+    }
+}
+
+impl ExternalKey {
+    fn entity(&self) -> Entity {
+        let Self { address, service } = self;
+        with_service(Entity::new(address.to_string(), kind::EXTERNAL), service.as_ref())
+    }
+}
+
+fn with_service(mut entity: Entity, service: Option<&Arc<str>>) -> Entity {
+    if let Some(service) = service {
+        entity.set_attribute(Attribute::Service, Arc::clone(service));
     }
     entity
-}
-
-/// Names an end of which only the address is known.
-fn external_entity(address: IpAddr) -> Entity {
-    Entity::new(address.to_string(), kind::EXTERNAL)
 }
 
 #[cfg(test)]

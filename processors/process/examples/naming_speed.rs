@@ -1,4 +1,4 @@
-//! Measures how long naming takes: `cargo run --release -p process-processor --example speed`.
+//! Measures how long naming takes: `cargo run --release -p process-processor --example naming_speed`.
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 

@@ -1,4 +1,4 @@
-//! Measures how many records a second are paired: `cargo run --release -p join-processor --example speed`.
+//! Measures how many records a second are paired: `cargo run --release -p join-processor --example pairing_speed`.
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
