@@ -372,7 +372,7 @@ proptest! {
     }
 
     /// Whatever comes, in whatever order: nothing grows beyond its bound, each record comes out or is counted as
-    /// merged, and nothing is left at the end.
+    /// merged, so does each retransmission or it is counted as missed, and nothing is left at the end.
     #[test]
     fn nothing_grows_and_nothing_stays(
         records in prop::collection::vec((anything(), 0..700_u64), 0..200),
@@ -381,18 +381,22 @@ proptest! {
         let mut pairing = Pairing::new(WAIT, NonZeroUsize::new(max_connections).unwrap());
         let (mut now, mut out) = (Instant::now(), Vec::new());
         let n_records = records.len() as u64;
-        let mut merged = 0;
+        let n_resent: u64 = records.iter().map(|(flow, _)| Totals::of(std::slice::from_ref(flow)).resent).sum();
+        let (mut merged, mut missed) = (0, 0);
         for (flow, pause) in records {
             now += Duration::from_millis(pause);
             pairing.expire(now, &mut out);
             pairing.push(flow, now, &mut out);
-            merged += pairing.take_report().merged;
+            let report = pairing.take_report();
+            merged += report.merged;
+            missed += report.missed_retransmits;
             prop_assert!(pairing.len() <= max_connections);
             prop_assert!(pairing.timers.len() <= 2 * max_connections);
         }
         pairing.finish(&mut out);
-        merged += pairing.take_report().merged;
-        prop_assert_eq!(out.len() as u64 + merged, n_records);
+        let report = pairing.take_report();
+        prop_assert_eq!(out.len() as u64 + merged + report.merged, n_records);
+        prop_assert_eq!(Totals::of(&out).resent + missed + report.missed_retransmits, n_resent);
         prop_assert!(pairing.is_empty());
         prop_assert_eq!(pairing.next_due(), None);
     }
@@ -434,8 +438,12 @@ fn history(observer: Observer) -> impl Strategy<Value = Vec<Flow>> {
 fn anything() -> impl Strategy<Value = Flow> {
     (1..8_u32, any::<bool>(), any::<bool>(), any::<bool>(), 0..3_u64).prop_map(
         |(id, is_client, begins, ends, hours)| {
-            let observer = if is_client { Observer::Client } else { Observer::Server };
-            let mut flow = flow().id(id).observer(observer).started(hours * 3_600).build();
+            let resent = Traffic { retransmitted_segments: 1, ..Traffic::default() };
+            let flow = flow().id(id).started(hours * 3_600);
+            let mut flow = match is_client {
+                true => flow.request_traffic(resent).build(),
+                false => flow.observer(Observer::Server).response_traffic(resent).build(),
+            };
             flow.begin = begins.then_some(Begin::Opened);
             flow.end = ends.then_some(End::Closed(CloseReason::Normal));
             flow
