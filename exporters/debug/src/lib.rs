@@ -1,7 +1,7 @@
 //! Prints links as a readable table, and flow records as lines.
 //!
-//! [`links`] keeps the totals of each link and says what happened between two looks; [`table`] draws that, [`line`]
-//! writes a record: all three are pure. [`screen`] owns the terminal, on a thread of its own, so that an output that
+//! `links` keeps the totals of each link and says what happened between two looks; `table` draws that, `line`
+//! writes a record: all three are pure. `screen` owns the terminal, on a thread of its own, so that an output that
 //! blocks stops nobody.
 
 #![forbid(unsafe_code)]

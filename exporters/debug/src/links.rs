@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, Hasher, RandomState},
     time::Duration,
 };
 
@@ -222,18 +222,21 @@ impl Links {
         Some(&mut link.totals)
     }
 
-    /// Hashes what tells the link from others, in whatever order it is written.
+    /// Hashes what tells the link from others. Written in another order it is another key, and the same line of a table.
     fn key(&self, attributes: &[KeyValue]) -> u64 {
-        let own = attributes.iter().filter(|it| !POINT_ATTRIBUTES.contains(&it.key.as_str()));
-        own.map(|it| {
-            let value = match it.value.as_ref().and_then(|it| it.value.as_ref()) {
-                Some(any_value::Value::StringValue(text)) => self.hasher.hash_one(text),
-                Some(any_value::Value::IntValue(number)) => self.hasher.hash_one(number),
-                _ => 0,
-            };
-            self.hasher.hash_one((&it.key, value))
-        })
-        .fold(0, u64::wrapping_add)
+        let mut hasher = self.hasher.build_hasher();
+        for KeyValue { key, value, .. } in attributes {
+            if POINT_ATTRIBUTES.contains(&key.as_str()) {
+                continue;
+            }
+            key.hash(&mut hasher);
+            match value.as_ref().and_then(|it| it.value.as_ref()) {
+                Some(any_value::Value::StringValue(text)) => text.hash(&mut hasher),
+                Some(any_value::Value::IntValue(number)) => number.hash(&mut hasher),
+                _ => {}
+            }
+        }
+        hasher.finish()
     }
 }
 
