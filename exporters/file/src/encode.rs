@@ -82,6 +82,7 @@ mod tests {
             .interval(1_767_225_600, 1_767_225_601)
             .failed(FailureReason::Refused);
         let found = flow()
+            .id(2)
             .observer(Observer::Server)
             .client("10.0.0.3:50000")
             .server("10.0.0.1:22")
