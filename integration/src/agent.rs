@@ -99,7 +99,7 @@ impl Agent {
             agent.check_alive()?;
             agent.scrape().map(drop)
         })
-        .with_context(|| agent.log_in_words())?;
+        .with_context(|| agent.in_its_words())?;
         Ok(agent)
     }
 
@@ -157,7 +157,7 @@ impl Agent {
         let is_over = edges.0.values().all(|totals| totals.active == 0);
         let calm = if is_over { CALM_AT_END } else { CALM };
         poll::until_lasting(PATIENCE, calm, || edges.compare(&Edges::of(&self.scrape()?, interest)?))
-            .with_context(|| self.log_in_words())
+            .with_context(|| self.in_its_words())
     }
 
     /// Checks what is said of connections while they are open: segments that were sent again are those that the kernel
@@ -188,7 +188,7 @@ impl Agent {
             ensure!(mean > 0.0 && mean < 1.0, "the mean round-trip time is {mean} s");
             Ok(())
         })
-        .with_context(|| self.log_in_words())
+        .with_context(|| self.in_its_words())
     }
 
     /// Asks the agent to end, and returns its last word.
@@ -213,12 +213,12 @@ impl Agent {
         let mut last = None;
         while let Ok(scrape) = self.scrape() {
             last = Some(scrape);
-            ensure!(start.elapsed() < PATIENCE, "the agent does not end\n{}", self.log_in_words());
+            ensure!(start.elapsed() < PATIENCE, "the agent does not end\n{}", self.in_its_words());
         }
         // The endpoint closes first, the process ends soon after.
         let status = self.await_end(PATIENCE.saturating_sub(start.elapsed()))?;
-        ensure!(status.success(), "the agent ended with {status}\n{}", self.log_in_words());
-        last.with_context(|| format!("the agent was never scraped\n{}", self.log_in_words()))
+        ensure!(status.success(), "the agent ended with {status}\n{}", self.in_its_words());
+        last.with_context(|| format!("the agent was never scraped\n{}", self.in_its_words()))
     }
 
     /// Sends a signal to the agent.
@@ -242,7 +242,7 @@ impl Agent {
     pub fn await_end(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
         let child = &mut self.child;
         let ended = poll::until(limit, || child.try_wait()?.context("the agent runs on"));
-        ended.with_context(|| self.log_in_words())
+        ended.with_context(|| self.in_its_words())
     }
 
     /// Opens connections until the agent shows one: from then on it misses none.
@@ -261,7 +261,7 @@ impl Agent {
             ensure!(!Edges::of(&self.scrape()?, &interest)?.0.is_empty(), "the agent shows no connection");
             Ok(())
         })
-        .with_context(|| self.log_in_words())
+        .with_context(|| self.in_its_words())
     }
 
     fn check_alive(&mut self) -> anyhow::Result<()> {
@@ -271,11 +271,21 @@ impl Agent {
         }
     }
 
-    fn log_in_words(&self) -> String {
-        match self.log() {
+    /// Returns what the agent logged and what it says of itself, as far as it is not zero.
+    fn in_its_words(&self) -> String {
+        let mut words = match self.log() {
             log if log.is_empty() => "the agent logged nothing".to_owned(),
-            log => format!("the agent logged:\n{log}"),
+            log => format!("the agent logged:\n{}", log.trim_end()),
+        };
+        let Ok(scrape) = self.scrape() else { return words };
+        words.push_str("\nand says of itself:");
+        for name in scrape.names().filter(|name| !name.starts_with("ridley_link_")) {
+            for (labels, value) in scrape.series(name).filter(|(_, value)| *value != 0.0) {
+                let values: Vec<_> = labels.values().map(String::as_str).collect();
+                words.push_str(&format!("\n  {name} {value} ({})", values.join(", ")));
+            }
         }
+        words
     }
 }
 
