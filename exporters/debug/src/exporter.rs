@@ -18,6 +18,9 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Shown until there is something to show.
 const WAITING: &str = "waiting for the first connections\n";
 
+/// Returns columns and rows of the terminal, as they are now: its size changes.
+pub(crate) type Size = fn() -> Option<(usize, usize)>;
+
 /// What decides how tables are drawn.
 #[derive(Debug)]
 pub(crate) struct Display {
@@ -25,8 +28,7 @@ pub(crate) struct Display {
     pub(crate) max_links: usize,
     pub(crate) redraw: bool,
     pub(crate) color: bool,
-    /// Returns columns and rows, as they are now; a terminal's size changes.
-    pub(crate) size: fn() -> Option<(usize, usize)>,
+    pub(crate) size: Size,
 }
 
 /// Collects links and prints them.

@@ -5,7 +5,7 @@ use component_test::{flow, flows, value};
 
 use super::*;
 use crate::{
-    links::tests::{bytes, metrics},
+    links::tests::{bytes, metrics, rename},
     screen::tests::Shared,
 };
 
@@ -55,6 +55,52 @@ async fn tables_are_no_more_frequent_than_the_interval() {
         time::sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(run.tables(), 4);
+}
+
+/// Metrics that come faster than a table waits for more of them must not put it off for ever.
+#[tokio::test(start_paused = true)]
+async fn a_table_is_not_put_off() {
+    let mut run = Run::start(Display { interval: SETTLE, ..PRINTING });
+    for second in 1..=20 {
+        run.send(Batch::Metrics(metrics([bytes(0, second, "request", 1)]))).await;
+        time::sleep(SETTLE * 95 / 100).await;
+    }
+    assert!(run.tables() >= 9, "{} tables", run.tables());
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_of_something_else_draw_nothing() {
+    let mut run = Run::start(PRINTING);
+    let mut metric = bytes(0, 10, "request", 50);
+    metric.name = "process.cpu.time".to_owned();
+    run.send(Batch::Metrics(metrics([metric]))).await;
+    time::sleep(SETTLE * 2).await;
+    assert_eq!(run.tables(), 0);
+    assert_eq!(run.finish().await, "");
+}
+
+/// A table that is higher than the terminal could not be redrawn in place.
+#[tokio::test]
+async fn a_table_is_not_higher_than_the_terminal() {
+    let cases: [(Size, usize); 4] = [
+        (|| Some((80, 100)), 21),
+        (|| Some((80, 8)), 7),
+        (|| Some((80, 5)), 4),
+        // Less is no table.
+        (|| Some((80, 1)), 4),
+    ];
+    for (size, n_lines) in cases {
+        let mut run = Run::start(Display { redraw: true, size, ..PRINTING });
+        let numbered = |n: u64| {
+            let mut metric = bytes(0, 10, "request", 50);
+            rename(&mut metric, &format!("client {n}"));
+            metric
+        };
+        run.send(Batch::Metrics(metrics((0..19).map(numbered)))).await;
+        let text = run.finish().await;
+        let (_, table) = text.split_once("\u{1b}[J").unwrap();
+        assert_eq!(table.lines().count(), n_lines, "{:?}:\n{table}", size());
+    }
 }
 
 /// A table takes the place of the one before it, as high as that was.

@@ -120,6 +120,15 @@ fn a_link_that_is_gone_is_forgotten() {
     assert_eq!(links.links.len(), 1);
 }
 
+/// The heading tells the time of the latest, whichever connector's metrics come last.
+#[test]
+fn time_does_not_go_back() {
+    let mut links = Links::default();
+    links.push(&metrics([bytes(0, 20, "request", 1)]));
+    links.push(&metrics([sum(BYTES, 0, 10, &[("client.address", "10.0.0.1")], 1)]));
+    assert_eq!(links.look().time, UnixNanos(20_000_000_000));
+}
+
 /// Attributes that the table does not show keep links apart all the same.
 #[test]
 fn a_link_is_all_its_attributes() {
@@ -260,7 +269,7 @@ fn text(key: &str, value: &str) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(value), ..KeyValue::default() }
 }
 
-fn rename(metric: &mut Metric, client: &str) {
+pub(crate) fn rename(metric: &mut Metric, client: &str) {
     points(metric)[0].attributes[0] = text("client.name", client);
 }
 

@@ -86,8 +86,10 @@ pub(crate) mod tests {
         for text in ["one\n", "two\n"] {
             screen.show(text.to_owned()).unwrap();
         }
+        let begun = time::Instant::now();
         screen.finish().await;
         assert_eq!(out.text(), "one\ntwo\n");
+        assert!(begun.elapsed() < PATIENCE, "the end was waited for in vain");
     }
 
     /// `ridley run | head` closes the pipe.

@@ -21,6 +21,31 @@ fn columns_are_left_out_before_names_are_cut() {
     check("40_columns", busy(), Layout { width: Some(40), ..WIDE });
 }
 
+/// The least important goes first, and only when the names are as short as they may be.
+#[test]
+fn a_column_less_makes_room() {
+    let look = || Look { rows: vec![Row { resent: 1, ..row() }], time: at(0, 0, 0) };
+    let titles = |width| draw(look(), Layout { width, ..WIDE }).lines().nth(1).unwrap().to_owned();
+    let all = titles(None);
+    assert_eq!(titles(Some(all.len())), all);
+    assert_eq!(titles(Some(all.len() - 1)), all.replace("  RESENT", ""));
+}
+
+/// Room that one name does not need is the other's.
+#[test]
+fn names_share_what_room_there_is() {
+    for (room, client, server, expected) in [
+        (40, 10, 20, (10, 20)),
+        (40, 30, 30, (20, 20)),
+        (40, 10, 50, (10, 30)),
+        (40, 50, 10, (30, 10)),
+        (41, 50, 50, (20, 21)),
+        (0, 5, 5, (0, 0)),
+    ] {
+        assert_eq!(share(room, client, server), expected, "{room} for {client} and {server}");
+    }
+}
+
 #[test]
 fn links_beyond_the_limit_share_the_last_line() {
     check("others", busy(), Layout { max_links: 2, ..WIDE });
@@ -83,7 +108,7 @@ fn busy() -> Look {
         ..row()
     };
     let rows = vec![
-        Row { failed: 3, ..link("curl", "192.0.2.7", "443 https") },
+        Row { failed: 3, ..link("wget", "192.0.2.7", "443 https") },
         Row {
             request: 1_234.0,
             response: 3_400_000.0,
@@ -101,8 +126,17 @@ fn busy() -> Look {
             rtt: rtt(2, 0.05),
             ..link("postgres (2b1f7c3a9d0e)", "backup-of-all-the-things.service", "5432 postgresql")
         },
-        Row { open: 2, ..link("\u{6771}\u{4eac}", "2001:db8:1234:5678:9abc:def0:1234:5678", "6379 redis") },
-        Row { opened: 1, closed: 1, ..link("systemd-resolve", "192.0.2.53", "53 domain") },
+        Row {
+            open: 2,
+            rtt: rtt(1, 0.008),
+            ..link("\u{6771}\u{4eac}", "2001:db8:1234:5678:9abc:def0:1234:5678", "6379 redis")
+        },
+        Row {
+            opened: 1,
+            closed: 1,
+            rtt: rtt(3, 0.004),
+            ..link("systemd-resolve", "192.0.2.53", "53 domain")
+        },
     ];
     Look { rows, time: at(20, 15, 5) }
 }

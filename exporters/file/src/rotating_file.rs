@@ -198,8 +198,10 @@ mod tests {
     fn a_torn_line_is_ended() {
         let folder = TempDir::new().unwrap();
         fs::write(folder.path().join("flows"), "{\"torn").unwrap();
-        open(&folder, Mode::Append, u64::MAX, 5).unwrap().write(&lines(7..8));
+        let mut file = open(&folder, Mode::Append, u64::MAX, 5).unwrap();
+        file.write(&lines(7..8));
         let text = text(&folder, "");
+        assert_eq!(file.current.unwrap().size, text.len() as u64);
         let (torn, rest) = text.split_once('\n').unwrap();
         assert_eq!((torn, rest.lines().count()), ("{\"torn", 1));
     }
