@@ -50,6 +50,8 @@ fn container_id(segment: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const ID: &str = "2b1f7c3a9d0e4f5866778899aabbccddeeff00112233445566778899aabbccdd";
@@ -184,6 +186,30 @@ mod tests {
         check(&format!("/docker/{}", &ID[1..]), Owner::Other);
         check(&format!("/docker/{ID}0"), Owner::Other);
         check(&format!("/docker/{}g", &ID[1..]), Owner::Other);
+    }
+
+    proptest! {
+        /// Paths come from whoever may make cgroups: whatever one is, an owner is a part of it, and not an empty one.
+        #[test]
+        fn an_owner_is_a_part_of_the_path(
+            parts in prop::collection::vec(
+                prop_oneof![
+                    "\\PC{0,12}",
+                    Just(ID.to_owned()),
+                    prop::sample::select(vec!["docker-", ".scope", ".service", "lxc.payload.", "user@", "-", ":", "/"])
+                        .prop_map(str::to_owned),
+                ],
+                0..8,
+            ),
+        ) {
+            let path = parts.concat();
+            match owner(&path) {
+                Owner::Container(part) | Owner::Unit(part) => {
+                    prop_assert!(!part.is_empty() && path.split('/').any(|it| it.contains(part)), "{part}");
+                }
+                Owner::Other => {}
+            }
+        }
     }
 
     #[track_caller]

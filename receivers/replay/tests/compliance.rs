@@ -88,6 +88,17 @@ async fn shutdown_does_not_wait_for_the_next_record() {
     assert_eq!((outcome.n_items(), start.elapsed()), (0, Duration::ZERO));
 }
 
+/// Nor for the rest of a file that is read as fast as possible: what is under way is sent, nothing more.
+#[tokio::test(start_paused = true)]
+async fn shutdown_does_not_wait_for_the_end_of_the_file() {
+    let recording = Recording::of(&vec![record(100); 2_000]);
+    let harness = recording.start("speed: 0").await;
+    harness.request_shutdown(Duration::from_secs(10));
+    let outcome = harness.finish().await;
+    outcome.result.as_ref().unwrap();
+    assert_eq!(outcome.n_items(), 512);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_file_that_cannot_be_read_is_named_with_its_setting() {
     let err = Harness::try_start(&replay_receiver::factory(), "path: /no/such/file").await.unwrap_err();
@@ -106,10 +117,8 @@ struct Recording(TempDir);
 impl Recording {
     fn of(records: &[Flow]) -> Self {
         let this = Self(TempDir::new().expect("a folder for the test"));
-        for flow in records {
-            let line = serde_json::to_string(flow).expect("a record can be written");
-            this.append(&(line + "\n"));
-        }
+        let line = |flow| serde_json::to_string(flow).expect("a record can be written") + "\n";
+        this.append(&records.iter().map(line).collect::<String>());
         this
     }
 
