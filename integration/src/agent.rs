@@ -32,10 +32,12 @@ pub const REPLAY: &str = include_str!("../configs/replay.yaml");
 
 /// How long the agent may take to start, to count what happened, and to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Below the agent's intervals, so that it says little that is new.
+const RECENT: Duration = Duration::from_millis(100);
 /// How long a right count must stay right while connections are open: some intervals of the agent's.
 const CALM: Duration = Duration::from_millis(800);
 /// As long as a record may wait for its other end, and some intervals more.
-const CALM_AT_END: Duration = Duration::from_millis(2500);
+const CALM_AT_END: Duration = Duration::from_millis(3500);
 
 /// A running agent. It is killed with this value.
 #[derive(Debug)]
@@ -43,6 +45,7 @@ pub struct Agent {
     child: Child,
     address: SocketAddr,
     log: Arc<Mutex<String>>,
+    recent: Mutex<Option<(Instant, Arc<Exposition>)>>,
     // Removed at the end.
     _folder: tempfile::TempDir,
 }
@@ -94,7 +97,7 @@ impl Agent {
                 kept.push('\n');
             }
         });
-        let mut agent = Self { child, address, log, _folder: folder };
+        let mut agent = Self { child, address, log, recent: Mutex::default(), _folder: folder };
         poll::until(PATIENCE, || {
             agent.check_alive()?;
             agent.scrape().map(drop)
@@ -139,6 +142,24 @@ impl Agent {
         Exposition::parse(&self.scrape_text("text/plain;version=0.0.4")?)
     }
 
+    /// Returns a scrape that is hardly older than now. Many cases wait for one agent, which has better things to do than to
+    /// answer each of them.
+    ///
+    /// # Errors
+    ///
+    /// As of [`scrape`](Self::scrape).
+    pub fn recent_scrape(&self) -> anyhow::Result<Arc<Exposition>> {
+        let mut recent = self.recent.lock().expect("nobody panics while scraping");
+        if let Some((at, scrape)) = &*recent
+            && at.elapsed() < RECENT
+        {
+            return Ok(Arc::clone(scrape));
+        }
+        let scrape = Arc::new(self.scrape()?);
+        *recent = Some((Instant::now(), Arc::clone(&scrape)));
+        Ok(scrape)
+    }
+
     /// Waits until the agent has counted the truth, and checks that it stays so.
     ///
     /// # Errors
@@ -156,8 +177,11 @@ impl Agent {
     pub fn expect_edges(&self, interest: &Interest, edges: &Edges) -> anyhow::Result<()> {
         let is_over = edges.0.values().all(|totals| totals.active == 0);
         let calm = if is_over { CALM_AT_END } else { CALM };
-        poll::until_lasting(PATIENCE, calm, || edges.compare(&Edges::of(&self.scrape()?, interest)?))
-            .with_context(|| self.in_its_words())
+        poll::until_lasting(PATIENCE, calm, || {
+            let scrape = self.recent_scrape()?;
+            edges.compare(&Edges::of(&scrape, interest)?)
+        })
+        .with_context(|| self.in_its_words())
     }
 
     /// Checks what is said of connections while they are open: segments that were sent again are those that the kernel
@@ -170,7 +194,7 @@ impl Agent {
         let name = &moment.interest.names[0];
         let mut first = None;
         poll::until(PATIENCE, || {
-            let scrape = self.scrape()?;
+            let scrape = self.recent_scrape()?;
             let of_case = |metric: &str, label: (&str, &str)| -> f64 {
                 let series = scrape.series(metric).filter(|(labels, _)| {
                     labels.get("client_name") == Some(name)
