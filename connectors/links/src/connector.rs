@@ -54,8 +54,7 @@ impl LinksConnector {
     /// Sends the totals of every link. No record is counted meanwhile: all points are of one time.
     async fn emit(&mut self, output: &Output) -> Result<(), Closed> {
         self.report();
-        // Later than the last time even if the clock was set back: points of one series must not go back in time.
-        let time = UnixNanos::from(SystemTime::now()).max(UnixNanos(self.last_sent.0 + 1));
+        let time = after(self.last_sent, SystemTime::now().into());
         let mut from = 0;
         while let Some((metrics, next)) = self.aggregate.encode(from, time) {
             output.send(Batch::Metrics(metrics)).await?;
@@ -90,4 +89,21 @@ impl Processor for LinksConnector {
 
 fn now() -> Instant {
     time::Instant::now().into_std()
+}
+
+/// Returns the present time, or just after `last` if the clock was set back: points of one series must not go back in time.
+fn after(last: UnixNanos, now: UnixNanos) -> UnixNanos {
+    now.max(UnixNanos(last.0 + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_on_when_the_clock_is_set_back() {
+        assert_eq!(after(UnixNanos(5), UnixNanos(9)), UnixNanos(9));
+        assert_eq!(after(UnixNanos(5), UnixNanos(5)), UnixNanos(6));
+        assert_eq!(after(UnixNanos(5), UnixNanos(2)), UnixNanos(6));
+    }
 }

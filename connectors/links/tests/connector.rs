@@ -30,6 +30,20 @@ async fn totals_are_sent_at_each_interval() {
     assert_eq!(bytes(&harness.recv().await.unwrap()), 7);
 }
 
+/// The counts of a new link were zero when the totals were sent last, and no earlier: a link of the same name may have been
+/// there until then.
+#[tokio::test(start_paused = true)]
+async fn a_new_link_starts_where_the_last_emission_was() {
+    let mut harness = Harness::start(&factory(), "interval: 1s").await;
+    harness.send(flows([flow().id(1)])).await;
+    let first = harness.recv().await.unwrap();
+    harness.send(flows([flow().id(2).client("10.0.0.9:1")])).await;
+    let second = harness.recv().await.unwrap();
+    let starts: Vec<u64> = points(&second).iter().map(|it| it.start_time_unix_nano).collect();
+    let [old, new] = [points(&first)[0].start_time_unix_nano, time(&first)];
+    assert_eq!(starts, [old, old, new, new], "two directions of each link");
+}
+
 /// The last bytes before the end are delivered, without waiting for the interval.
 #[tokio::test(start_paused = true)]
 async fn the_drain_sends_the_last_totals() {
@@ -37,6 +51,19 @@ async fn the_drain_sends_the_last_totals() {
     harness.send(flows([flow().opened(1).request(5), flow().request(6).closed(CloseReason::Normal)])).await;
     let outcome = harness.finish().await;
     assert_eq!(outcome.batches.iter().map(bytes).collect::<Vec<_>>(), [11]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_is_no_longer_sent_when_it_has_expired() {
+    let mut harness = Harness::start(&factory(), "interval: 1s\nexpire_after: 3s").await;
+    harness.send(flows([flow().id(1).request(1)])).await;
+    let mut n_sent = 0;
+    while harness.recv_within(Duration::from_secs(10)).await.is_some() {
+        n_sent += 1;
+        assert!(n_sent < 10, "the link is still sent");
+    }
+    assert!((2..=3).contains(&n_sent), "{n_sent}");
+    assert_eq!(harness.value("ridley.links.expired.links", &[]), 1);
 }
 
 #[tokio::test(start_paused = true)]

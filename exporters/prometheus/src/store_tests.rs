@@ -111,6 +111,8 @@ fn what_cannot_be_shown_is_dropped_with_a_reason() {
             (DropReason::InvalidName, 1),
         ],
     );
+    // Names that come with nothing to show must not pile up.
+    assert_eq!((shown.store.families.len(), shown.store.reserved.len()), (0, 0));
 }
 
 /// One TYPE for a name: the first wins, and the names of samples belong to one family.
@@ -211,6 +213,25 @@ fn a_series_without_a_recorded_value_ends_at_once() {
     assert_eq!(shown.store.n_series(), 1);
 }
 
+/// Series that come and go between two sweeps leave nothing behind that grows.
+#[test]
+fn labels_of_series_that_ended_do_not_pile_up() {
+    let mut shown = Shown::new(10);
+    for n in 0..5_000 {
+        let label = n.to_string();
+        let begin = gauge("a", &[(&[("n", &label)], 1)]);
+        let mut end = begin.clone();
+        if let Some(Data::Gauge(gauge)) = &mut end.data {
+            gauge.data_points[0].flags = DataPointFlags::NoRecordedValueMask as u32;
+        }
+        shown.put(&begin);
+        shown.put(&end);
+    }
+    assert_eq!(shown.store.take_drops(), Drops::default());
+    let n_labels = shown.store.labels.ids.len();
+    assert!(n_labels <= 2 * 10 + MIN_LABELS + 1, "{n_labels}");
+}
+
 /// Two instances of one service have the same attributes: `job` and `instance` keep their series apart.
 #[test]
 fn sources_are_kept_apart_by_their_labels() {
@@ -270,18 +291,18 @@ fn pieces_add_up_to_the_whole() {
 fn a_family_that_was_replaced_during_a_scrape_is_left_out() {
     let mut shown = Shown::new(100);
     shown.put(&gauge("a", &[(&[("n", "1")], 1), (&[("n", "2")], 2)]));
-    shown.put(&gauge("b", &[(&[], 4)]));
+    shown.put(&gauge("b", &[(&[("n", "2")], 4)]));
     let (mut cursor, mut text) = (Cursor::default(), String::new());
     assert!(shown.store.render(&mut cursor, Format::Text, shown.now, 1, &mut text));
     shown.now += EXPIRATION;
-    shown.put(&gauge("b", &[(&[], 4)]));
+    shown.put(&gauge("b", &[(&[("n", "2")], 4)]));
     shown.pass(Duration::ZERO);
-    shown.put(&counter("a", &[(&[("n", "3")], 3)]));
+    shown.put(&counter("a", &[(&[("n", "2")], 3)]));
     while shown.store.render(&mut cursor, Format::Text, shown.now, 1, &mut text) {}
     let samples = checker::check(&text, Format::Text).unwrap();
     assert_eq!(
         samples.into_iter().collect::<Vec<_>>(),
-        [("a{n=\"1\"}".to_owned(), 1.0), ("b".to_owned(), 4.0)]
+        [("a{n=\"1\"}".to_owned(), 1.0), ("b{n=\"2\"}".to_owned(), 4.0)]
     );
 }
 

@@ -94,6 +94,37 @@ async fn a_large_answer_is_complete() {
     }
 }
 
+/// However many points a metric has, and however many are taken in at once, none is missed.
+#[tokio::test]
+async fn a_metric_with_many_points_is_taken_whole() {
+    let (harness, address) = start("").await;
+    let Batch::Metrics(metrics) = counters(&[("a", 1)]) else { panic!("metrics") };
+    let mut resource_metrics = (*metrics.resource_metrics).clone();
+    if let Some(Data::Sum(sum)) = &mut resource_metrics[0].scope_metrics[0].metrics[0].data {
+        let point = sum.data_points[0].clone();
+        let of =
+            |n: u32| NumberDataPoint { attributes: vec![attribute("n", &n.to_string())], ..point.clone() };
+        sum.data_points = (0..2_500).map(of).collect();
+    }
+    harness.send(Batch::Metrics(Metrics::new(resource_metrics))).await;
+    taken(&harness, 2_500).await;
+    let text = get(address, "/metrics", &[]).await.text();
+    assert_eq!(text.lines().filter(|it| it.starts_with("a_total{")).count(), 2_500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn series_that_have_expired_are_forgotten_without_a_scrape() {
+    let (harness, _address) = start("metric_expiration: 8s").await;
+    harness.send(counters(&[("a", 1)])).await;
+    taken(&harness, 1).await;
+    let started = Instant::now();
+    while harness.value("ridley.prometheus.series", &[]) > 0 {
+        time::sleep(Duration::from_millis(100)).await;
+        assert!(started.elapsed() < Duration::from_secs(60), "the series is still held");
+    }
+    assert!((7..=11).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+}
+
 /// One client that does not read its answer keeps nobody else from theirs.
 #[tokio::test]
 async fn a_client_that_does_not_read_disturbs_nobody() {
@@ -254,6 +285,43 @@ async fn a_request_that_is_too_large_is_refused() {
     );
 }
 
+#[tokio::test]
+async fn the_number_of_connections_is_limited() {
+    let (harness, address) = start("").await;
+    let mut idle = Vec::new();
+    for _ in 0..40 {
+        idle.push(TcpStream::connect(address).await.unwrap());
+    }
+    while harness.value("ridley.prometheus.connections", &[]) < 32 {
+        time::sleep(Duration::from_millis(1)).await;
+    }
+    // Nothing happens that could be awaited: the others stay in the kernel's queue.
+    time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(harness.value("ridley.prometheus.connections", &[]), 32);
+    drop(idle);
+    assert_eq!(get(address, "/metrics", &[]).await.status, 200);
+}
+
+/// A connection that is used again and again ends some time, so that no client holds one for ever.
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_not_used_for_ever() {
+    let (_harness, address) = start("").await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let started = Instant::now();
+    loop {
+        if stream.write_all(b"GET /-/healthy HTTP/1.1\r\nhost: x\r\n\r\n").await.is_err() {
+            break;
+        }
+        let mut answer = [0; 1024];
+        if stream.read(&mut answer).await.unwrap_or(0) == 0 {
+            break;
+        }
+        time::sleep(Duration::from_secs(5)).await;
+        assert!(started.elapsed() < Duration::from_secs(600), "the connection is still there");
+    }
+    assert!((115..=130).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+}
+
 /// However many connect, a scraper has its turn.
 #[tokio::test(start_paused = true)]
 async fn idle_connections_do_not_lock_scrapers_out() {
@@ -275,12 +343,15 @@ async fn start(settings: &str) -> (Harness, SocketAddr) {
 
 /// Waits until the exporter has taken so many items in all, and has dealt with the last batch.
 async fn taken(harness: &Harness, n_items: u64) {
-    while harness.ledger().consumed < n_items {
-        time::sleep(Duration::from_millis(1)).await;
-    }
     // The gauge is set at the end of a batch.
-    while harness.value("ridley.prometheus.series", &[]) < n_items.cast_signed() {
+    let is_taken = || {
+        harness.ledger().consumed >= n_items
+            && harness.value("ridley.prometheus.series", &[]) >= n_items.cast_signed()
+    };
+    let started = Instant::now();
+    while !is_taken() {
         time::sleep(Duration::from_millis(1)).await;
+        assert!(started.elapsed() < Duration::from_secs(30), "{n_items} items are not taken");
     }
 }
 
