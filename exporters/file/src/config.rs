@@ -14,7 +14,7 @@ pub struct Config {
     pub path: PathBuf,
 
     /// What to do with records that are in the file at the start.
-    #[serde(default)]
+    #[serde(default = "default_mode")]
     pub mode: Mode,
 
     /// Most bytes in one file; the next record begins a new one.
@@ -29,14 +29,17 @@ pub struct Config {
 }
 
 /// What to do with records that are in the file at the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Keep them, and write behind them.
-    #[default]
     Append,
     /// Remove them. Older files stay until they are replaced.
     Truncate,
+}
+
+const fn default_mode() -> Mode {
+    Mode::Append
 }
 
 const fn default_max_bytes() -> u64 {

@@ -19,7 +19,7 @@ pub struct Config {
     /// goes on.
     pub max_connections: NonZeroUsize,
 
-    /// Most names of this host's ends, and of others, kept for reuse.
+    /// Most names kept for reuse, of ends on this host and of others each.
     pub max_entities: NonZeroUsize,
 }
 

@@ -10,36 +10,34 @@ pub struct Config {
     /// File to read: what the `file` exporter wrote.
     pub path: PathBuf,
 
-    /// How fast: `1` as it was recorded, `10` ten times as fast, `0` as fast as possible.
+    /// How fast: `1` as recorded, `10` ten times as fast, `0` as fast as possible.
     #[serde(default = "default_speed")]
     pub speed: f64,
 
     /// Which times the records say.
-    #[serde(default)]
+    #[serde(default = "default_times")]
     pub times: Times,
 
     /// What to do at a line that is not a record.
-    #[serde(default)]
+    #[serde(default = "default_on_error")]
     pub on_error: OnError,
 }
 
 /// Which times the records say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Times {
     /// As if the first record were made when the replay begins; all are moved by the same span.
-    #[default]
     Shift,
     /// Those of the file.
     Keep,
 }
 
 /// What to do at a line that is not a record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
     /// End the run with an error that names the line.
-    #[default]
     Stop,
     /// Go on with the next line, and count it.
     Skip,
@@ -47,6 +45,14 @@ pub enum OnError {
 
 const fn default_speed() -> f64 {
     1.0
+}
+
+const fn default_times() -> Times {
+    Times::Shift
+}
+
+const fn default_on_error() -> OnError {
+    OnError::Stop
 }
 
 impl component::Config for Config {
