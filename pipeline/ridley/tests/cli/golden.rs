@@ -1,6 +1,12 @@
 //! What the program says about mistakes, word by word: `testdata/<case>.txt`, rewritten with `UPDATE_GOLDEN=1`.
 
-use std::{env, fs, net::TcpListener, process::Command};
+use std::{
+    env,
+    fs::{self, Permissions},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    process::Command,
+};
 
 use crate::program::{Ended, Running, ridley, ridley_unprivileged, testdata};
 
@@ -27,6 +33,26 @@ fn a_pipeline_that_names_an_undefined_component() {
 #[test]
 fn a_file_that_does_not_exist() {
     check("unreadable_file", &["validate", "--config", "no_such_file.yaml"]);
+}
+
+/// A file that is there and closed to whoever runs the program.
+#[test]
+fn a_file_that_must_not_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let path = folder.path().join("closed.yaml");
+    fs::write(&path, "service:\n").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
+    let path = path.to_str().unwrap();
+    let args = ["validate", "--config", path];
+    compare("closed_file", &args, ridley_unprivileged(args), |text| text.replace(path, "closed.yaml"));
+}
+
+/// What only shows when a component is created has a place as well.
+#[test]
+fn a_recording_that_does_not_exist() {
+    let args = ["--set", "receivers.replay.path=no_such_file.jsonl"];
+    check("unreadable_recording", &[&["run", "--config", "hour.yaml"], &args[..]].concat());
 }
 
 /// Every mistake in one run, in every source.

@@ -1,14 +1,15 @@
 //! Starting, stopping and being stopped.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::TcpStream,
     process::{Command, Stdio},
+    time::Instant,
 };
 
 use rustix::process::Signal;
 
-use crate::program::{Ended, Running, ridley};
+use crate::program::{Ended, PATIENCE, Running, ridley};
 
 /// The line that `run` prints names the address that was really bound, and what it names answers.
 #[test]
@@ -70,12 +71,38 @@ fn a_last_scrape_is_waited_for_until_the_deadline() {
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let mut command = ridley(["components"]);
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     let output = command.stdout(Stdio::from(writer)).stderr(Stdio::piped()).spawn().unwrap();
     let output = output.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert_eq!(output.status.code(), Some(0));
+}
+
+/// The table has no reader any more; metrics go on.
+#[test]
+fn a_run_goes_on_when_its_reader_goes_away() {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let soon = [
+        "connectors.links.interval=100ms",
+        "exporters.debug.interval=100ms",
+        "exporters.prometheus.final_scrape_wait=0s",
+    ];
+    let mut running = Running::start_with(hour(&soon), writer);
+    let address = metrics_address(&mut running);
+    let start = Instant::now();
+    let n_skipped = |page: &str| -> u64 {
+        let line = page.lines().find(|line| line.starts_with("ridley_debug_skipped_tables_total{"));
+        line.and_then(|line| line.rsplit(' ').next()).map_or(0, |value| value.parse().unwrap())
+    };
+    while n_skipped(&scrape(&address)) < 2 {
+        assert!(start.elapsed() < PATIENCE, "the table is still written");
+    }
+    running.signal(Signal::TERM);
+    let Ended { status, stderr, .. } = running.end();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert!(!stderr.contains("panic"), "{stderr}");
 }
 
 /// Every line is an object, also the one that says where to look.

@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
 /// Longest that anything here may take; what is tested takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A user without any privilege, on every Linux.
 const NOBODY: u32 = 65_534;
@@ -72,15 +72,21 @@ pub(crate) struct Ended {
 }
 
 impl Running {
-    pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    pub(crate) fn start(command: Command) -> Self {
+        Self::start_with(command, Stdio::piped())
+    }
+
+    /// As [`Running::start`], with a standard output that the test has made.
+    pub(crate) fn start_with(mut command: Command, stdout: impl Into<Stdio>) -> Self {
+        let mut child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        drop(command);
         let (sender, stderr) = mpsc::channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut output = child.stdout.take().unwrap();
+        let output = child.stdout.take();
         let stdout = thread::spawn(move || {
             let mut text = String::new();
-            output.read_to_string(&mut text).unwrap();
+            output.map(|mut it| it.read_to_string(&mut text)).transpose().unwrap();
             text
         });
         Self { child, stderr, stdout, said: String::new() }
