@@ -7,6 +7,11 @@ use tracing::{info, warn};
 
 use crate::{Aggregate, metrics::Instruments};
 
+/// Pause between the first record and the first emission: who has just started the program wants to see what it found.
+///
+/// Long enough for connections whose other end is elsewhere, for which a `join` waits.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
 /// Runs an [`Aggregate`] between two channels.
 #[derive(Debug)]
 pub(crate) struct LinksConnector {
@@ -27,6 +32,7 @@ impl LinksConnector {
         let mut ticks = time::interval_at(time::Instant::now() + self.interval, self.interval);
         // After a stall one emission is enough: totals are cumulative.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut first_pause = Some(FIRST_PAUSE).filter(|pause| *pause < self.interval);
         loop {
             tokio::select! {
                 // The timer first: a queue that is never empty must not silence the output.
@@ -40,6 +46,9 @@ impl LinksConnector {
                         let now = now();
                         for flow in &flows.records {
                             self.aggregate.push(flow, now);
+                        }
+                        if let Some(pause) = first_pause.take() {
+                            ticks.reset_after(pause);
                         }
                     }
                     Some(other) => self.instruments.refuse(other.n_items()),

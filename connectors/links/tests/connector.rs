@@ -30,6 +30,18 @@ async fn totals_are_sent_at_each_interval() {
     assert_eq!(bytes(&harness.recv().await.unwrap()), 7);
 }
 
+/// Whoever has just started the program does not wait a whole interval to see what it found.
+#[tokio::test(start_paused = true)]
+async fn the_first_totals_come_early() {
+    let mut harness = Harness::start(&factory(), "interval: 1h\nexpire_after: 1h").await;
+    harness.send(flows([flow().opened(1).request(5)])).await;
+    let first = harness.recv_within(Duration::from_secs(1)).await.expect("the first totals");
+    assert_eq!(bytes(&first), 5);
+    harness.send(flows([flow().request(2)])).await;
+    assert_eq!(harness.recv_within(Duration::from_mins(59)).await, None, "the interval holds from then on");
+    assert_eq!(bytes(&harness.recv_within(Duration::from_mins(2)).await.expect("the second totals")), 7);
+}
+
 /// The counts of a new link were zero when the totals were sent last, and no earlier: a link of the same name may have been
 /// there until then.
 #[tokio::test(start_paused = true)]
