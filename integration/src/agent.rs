@@ -37,7 +37,7 @@ const RECENT: Duration = Duration::from_millis(100);
 /// How long a right count must stay right while connections are open: some intervals of the agent's.
 const CALM: Duration = Duration::from_millis(800);
 /// As long as a record may wait for its other end, and some intervals more.
-const CALM_AT_END: Duration = Duration::from_millis(3500);
+const CALM_AT_END: Duration = Duration::from_millis(2500);
 
 /// A running agent. It is killed with this value.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::atomic::{AtomicU16, Ordering},
+    thread,
 };
 
 use anyhow::{Context, ensure};
@@ -148,6 +149,23 @@ impl Case {
         }
         Ok(play)
     }
+}
+
+/// Plays cases side by side. `judge` is called for each as by [`Case::play`].
+///
+/// # Errors
+///
+/// The first of them that failed.
+pub fn play_all(
+    cases: &[Case],
+    world: &World,
+    judge: impl Fn(&Moment) -> anyhow::Result<()> + Sync,
+) -> anyhow::Result<Vec<Moment>> {
+    thread::scope(|scope| {
+        let play = |case: &Case| case.play(world, &mut |moment| judge(moment)).with_context(|| case.name);
+        let playing: Vec<_> = cases.iter().map(|case| scope.spawn(move || play(case))).collect();
+        playing.into_iter().map(|it| it.join().expect("a case does not panic")).collect()
+    })
 }
 
 impl Home {

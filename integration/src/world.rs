@@ -177,7 +177,8 @@ table inet nowhere {
 }
 ";
 
-/// Pods drop what arrives at some ports: everything, or three packets of a hundred once a connection is open.
+/// Pods drop what arrives at some ports: everything, or three of a hundred packets that carry payload. A handshake that
+/// takes seconds would test how long pairing waits, which is a setting.
 const POD_RULES: &str = "
 table inet faults {
     set dropped {
@@ -189,9 +190,8 @@ table inet faults {
     chain input {
         type filter hook input priority filter
         tcp dport @dropped drop
-        tcp flags syn accept
-        tcp dport @lossy numgen random mod 100 < 3 drop
-        tcp sport @lossy numgen random mod 100 < 3 drop
+        tcp dport @lossy meta length > 100 numgen random mod 100 < 3 drop
+        tcp sport @lossy meta length > 100 numgen random mod 100 < 3 drop
     }
 }
 ";

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use integration::{Agent, World, agent::LIVE, cases, command, poll};
+use integration::{Agent, World, agent::LIVE, case::play_all, cases, command, poll};
 use serde_json::Value;
 
 /// The linter of Prometheus has nothing to say.
@@ -17,9 +17,8 @@ use serde_json::Value;
 fn promtool_finds_nothing() -> anyhow::Result<()> {
     let world = World::new()?;
     let agent = Agent::start(LIVE)?;
-    for name in ["short_connection", "client_resets", "refused", "through_a_service_over_ipv6"] {
-        cases::named(name).play(&world, &mut |moment| agent.expect(moment))?;
-    }
+    let cases = ["short_connection", "client_resets", "refused", "through_a_service_over_ipv6"];
+    play_all(&cases.map(cases::named), &world, |moment| agent.expect(moment))?;
     let text = agent.scrape_text("text/plain;version=0.0.4")?;
     for metric in [
         "ridley_link_bytes_total",

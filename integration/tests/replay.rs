@@ -4,6 +4,7 @@ use anyhow::ensure;
 use integration::{
     Agent, World,
     agent::{RECORD, REPLAY},
+    case::play_all,
     cases,
     edges::Edges,
 };
@@ -17,17 +18,15 @@ fn a_replay_counts_what_was_recorded() -> anyhow::Result<()> {
     let variables = [("RIDLEY_FLOWS", flows.as_path())];
     let recorder = Agent::launch(RECORD, &variables)?;
     recorder.await_observation()?;
-    let mut moments = Vec::new();
-    for name in [
+    let cases = [
         "keep_alive_while_it_stays_open",
         "through_a_service",
         "many_resets",
         "refused_over_ipv6",
         "bulk_both_ways_at_once",
         "containers_are_named",
-    ] {
-        moments.push(cases::named(name).play(&world, &mut |moment| recorder.expect(moment))?);
-    }
+    ];
+    let moments = play_all(&cases.map(cases::named), &world, |moment| recorder.expect(moment))?;
     recorder.stop()?;
     ensure!(flows.metadata()?.len() > 0, "nothing was recorded");
     // It ends by itself at the end of the file, and waits for the scrape of its last word.
