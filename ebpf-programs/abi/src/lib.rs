@@ -17,7 +17,7 @@ mod walk;
 
 pub use self::{
     cgroup::{CGROUP_LEVELS, CGROUP_NAME_LEN, CgroupNames},
-    offsets::Offsets,
+    offsets::{COMMON_BYTES, Offsets, TCP_BYTES},
     record::{CgroupRecord, ConnectionRecord, ListenerRecord, Record, RecordKind},
     skip::SkipReason,
     socket::{Role, Sent, SequenceNumbers, Socket, state},

@@ -1,5 +1,12 @@
 use bytemuck::{Pod, Zeroable};
 
+/// Most bytes that the programs read of a TCP socket at once: one read of much costs less than a few of little.
+pub const TCP_BYTES: usize = 1024;
+
+/// Bytes that the programs read of what every socket begins with, `sock_common`: all of its members that are read by
+/// an offset named `common_*` must be inside, but for those that are read alone.
+pub const COMMON_BYTES: usize = 128;
+
 /// Where the running kernel keeps what the programs read: byte offsets inside its structures.
 ///
 /// Found in the kernel's type information by the receiver and handed to the programs as the read-only global `OFFSETS`,
@@ -41,6 +48,10 @@ pub struct Offsets {
     pub socket_inode: u32,
     /// `inet_sock.inet_sport`
     pub inet_sport: u32,
+    /// The first byte of `tcp_sock` that is read. Offsets named `tcp_*` are counted from here.
+    pub tcp_start: u32,
+    /// How many bytes are read from there, at most [`TCP_BYTES`].
+    pub tcp_len: u32,
     /// `tcp_sock.bytes_acked`
     pub tcp_bytes_acked: u32,
     /// `tcp_sock.bytes_received`
@@ -97,6 +108,8 @@ pub struct Offsets {
     pub task_comm: u32,
     /// `nsproxy.net_ns`
     pub nsproxy_net: u32,
+    /// Not an offset: how many bytes in the ring buffer wake the receiver.
+    pub wake_bytes: u32,
 }
 
 impl Offsets {

@@ -34,7 +34,8 @@ pub struct ConnectionRecord {
     pub connecting_since: u64,
     /// Command of the process's first thread, ended by a zero.
     pub command: [u8; 16],
-    /// The socket; its state is the one it leaves.
+    /// The socket; its state is the one it leaves. Without its inode, of one that opens without totals, and of one that
+    /// closes without its cgroup: each costs, and is known.
     pub socket: Socket,
 }
 

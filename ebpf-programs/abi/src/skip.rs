@@ -8,6 +8,8 @@ pub enum SkipReason {
     RingFull,
     /// Too many handshakes at once: the process and duration of one are unknown.
     HandshakesFull,
+    /// A socket closed while its CPU handled the close of another; a walk repairs it.
+    Nested,
     /// Too many sockets in one hash bucket: the rest of the bucket was not sampled.
     BucketTooLong,
     /// A hash bucket changed under every attempt to read it: it was not sampled.
@@ -20,20 +22,25 @@ pub enum SkipReason {
 
 impl SkipReason {
     /// Every reason, in the order of the map.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::RingFull,
         Self::HandshakesFull,
+        Self::Nested,
         Self::BucketTooLong,
         Self::BucketUnstable,
         Self::TableUnreadable,
         Self::TooManyTables,
     ];
 
+    /// How many reasons there are: the size of the map.
+    pub const COUNT: u32 = 7;
+
     /// Returns the value of the `reason` attribute.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RingFull => "ring_full",
             Self::HandshakesFull => "handshakes_full",
+            Self::Nested => "nested",
             Self::BucketTooLong => "bucket_too_long",
             Self::BucketUnstable => "bucket_unstable",
             Self::TableUnreadable => "table_unreadable",
@@ -43,6 +50,7 @@ impl SkipReason {
 }
 
 const _: () = {
+    assert!(SkipReason::ALL.len() == SkipReason::COUNT as usize, "every reason has a slot in the map");
     let mut idx = 0;
     while idx < SkipReason::ALL.len() {
         assert!(SkipReason::ALL[idx] as usize == idx, "a reason's position must be its index in the map");

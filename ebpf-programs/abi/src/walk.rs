@@ -1,16 +1,16 @@
 use bytemuck::{Pod, Zeroable};
 
 /// Heads of the hash table that one read takes: 4 KiB, so that an aligned read never runs off a table's end.
-pub const BUCKETS_PER_CHUNK: usize = 512;
+pub const BUCKETS_PER_CHUNK: u32 = 512;
 
 /// Most sockets that one run of `walk` yields. A bucket with more is skipped and counted.
-pub const MAX_SOCKETS: usize = 4096;
+pub const MAX_SOCKETS: u32 = 4096;
 
 /// Most sockets of any state in one bucket.
 pub const MAX_CHAIN: u32 = 1 << 14;
 
 /// Most distinct hash tables: one, and one more for each network namespace that has its own.
-pub const MAX_TABLES: usize = 1024;
+pub const MAX_TABLES: u32 = 1024;
 
 /// One hash table of established connections.
 #[repr(C)]
@@ -33,13 +33,28 @@ pub struct WalkArguments {
     pub first: u32,
     /// How many chunks of [`BUCKETS_PER_CHUNK`] to read at most.
     pub n_chunks: u32,
+    /// Whether to copy addresses, ports, cgroup and inode too, which is half of the cost.
+    pub with_ends: bool,
 }
 
 impl WalkArguments {
     /// Returns the arguments as a raw tracepoint takes them.
     pub const fn to_raw(self) -> [u64; 12] {
-        let Self { table, first, n_chunks } = self;
-        [table.buckets, table.mask as u64, first as u64, n_chunks as u64, 0, 0, 0, 0, 0, 0, 0, 0]
+        let Self { table, first, n_chunks, with_ends } = self;
+        [
+            table.buckets,
+            table.mask as u64,
+            first as u64,
+            n_chunks as u64,
+            with_ends as u64,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+        ]
     }
 }
 
@@ -73,8 +88,8 @@ pub struct WalkState {
     pub n_pending: u32,
     /// Work of `walk`: the argument.
     pub mask: u32,
-    /// Explicit padding. Always zero.
-    pub reserved: u32,
+    /// Work of `walk`: the argument.
+    pub with_ends: u32,
     /// Work of `walk`: the argument.
     pub buckets: u64,
     /// Work of both: the list node it is at.

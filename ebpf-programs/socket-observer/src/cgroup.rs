@@ -3,7 +3,7 @@
 use abi::{CgroupNames, CgroupRecord, Offsets, RecordKind};
 
 use crate::{
-    kernel::{offset, read, read_into, read_str},
+    kernel::{constant, offset, read, read_into, read_str},
     maps::{self, CGROUPS, emit},
 };
 
@@ -17,7 +17,7 @@ pub(crate) struct Cgroup {
 /// Returns the cgroup of the process that made the socket; of an accepted socket, that of its listener.
 #[inline(always)]
 pub(crate) fn of_socket(socket: u64) -> Cgroup {
-    if offset!(sock_cgroup) == u64::from(Offsets::ABSENT) {
+    if constant!(sock_cgroup) == Offsets::ABSENT {
         return Cgroup { id: 0, node: 0 };
     }
     let data: u64 = read(socket + offset!(sock_cgroup));

@@ -1,5 +1,7 @@
 //! Reading the kernel's memory.
 
+use core::mem::MaybeUninit;
+
 use abi::Offsets;
 use aya_ebpf::{
     cty::c_void,
@@ -12,41 +14,72 @@ use bytemuck::Pod;
 // SAFETY: every pattern of bytes is a valid `Offsets`.
 pub(crate) static OFFSETS: Offsets = unsafe { core::mem::zeroed() };
 
-/// Yields an offset of the running kernel as `u64`.
-macro_rules! offset {
-    ($member:ident) => {{
+/// Yields a number of [`OFFSETS`].
+macro_rules! constant {
+    ($name:ident) => {{
         // Volatile, for the compiler would take the zeros above for granted.
         // SAFETY: the static is initialised and aligned, and nothing writes it while programs run.
-        let offset = unsafe { core::ptr::read_volatile(&raw const $crate::kernel::OFFSETS.$member) };
-        offset as u64
+        unsafe { core::ptr::read_volatile(&raw const $crate::kernel::OFFSETS.$name) }
     }};
 }
+
+/// Yields an offset of [`OFFSETS`], as it is added to an address.
+macro_rules! offset {
+    ($name:ident) => {
+        u64::from($crate::kernel::constant!($name))
+    };
+}
+pub(crate) use constant;
 pub(crate) use offset;
 
 /// Reads a value of the kernel; zero if the address is not readable.
 #[inline(always)]
 pub(crate) fn read<T: Pod>(address: u64) -> T {
-    let mut value = T::zeroed();
-    read_into(&mut value, address);
-    value
+    let mut value = MaybeUninit::<T>::uninit();
+    probe(value.as_mut_ptr(), address);
+    // SAFETY: the helper writes every byte, zeros when it cannot read, and every pattern is a valid `T`.
+    unsafe { value.assume_init() }
 }
 
 /// Reads a value of the kernel in place; zero if the address is not readable. Returns whether it is.
 #[inline(always)]
 pub(crate) fn read_into<T: Pod>(value: &mut T, address: u64) -> bool {
+    probe(value, address)
+}
+
+/// Reads the first `len` bytes of a value in place; zero if the address is not readable.
+#[inline(always)]
+pub(crate) fn read_part_into<T: Pod>(value: &mut T, len: u32, address: u64) {
+    if len > size::<T>() {
+        return;
+    }
     let to = core::ptr::from_mut(value).cast::<c_void>();
-    // SAFETY: the helper writes `size_of::<T>()` bytes to where `value` is, which accepts any pattern. It checks the
-    // address it reads from, and zeroes the destination when it cannot.
+    // SAFETY: as in `probe`, with fewer bytes than there is room for.
+    unsafe { generated::bpf_probe_read_kernel(to, len, address as *const c_void) };
+}
+
+#[inline(always)]
+fn probe<T: Pod>(to: *mut T, address: u64) -> bool {
+    // SAFETY: the helper writes `size_of::<T>()` bytes to `to`, which both callers own. It checks the address it reads
+    // from, and writes zeros when it cannot.
     // https://github.com/torvalds/linux/blob/v6.12/kernel/trace/bpf_trace.c#L232
-    unsafe { generated::bpf_probe_read_kernel(to, size_of::<T>() as u32, address as *const c_void) == 0 }
+    unsafe { generated::bpf_probe_read_kernel(to.cast(), size::<T>(), address as *const c_void) == 0 }
 }
 
 /// Reads a string of the kernel in place, cut to the room; empty if the address is not readable.
 #[inline(always)]
 pub(crate) fn read_str<const N: usize>(text: &mut [u8; N], address: u64) {
     let to = text.as_mut_ptr().cast::<c_void>();
-    // SAFETY: as in `read_into`; the helper writes at most `N` bytes and ends the string by a zero.
-    unsafe { generated::bpf_probe_read_kernel_str(to, N as u32, address as *const c_void) };
+    // SAFETY: as in `probe`; the helper writes at most `N` bytes and ends the string by a zero.
+    unsafe { generated::bpf_probe_read_kernel_str(to, size::<[u8; N]>(), address as *const c_void) };
+}
+
+/// Returns the size of a type as helpers take it.
+#[expect(clippy::cast_possible_truncation, reason = "what does not fit does not compile")]
+#[inline(always)]
+const fn size<T>() -> u32 {
+    const { assert!(size_of::<T>() <= u32::MAX as usize) };
+    size_of::<T>() as u32
 }
 
 /// Returns the current process (thread group), and writes the command of its first thread.

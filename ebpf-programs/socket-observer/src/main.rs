@@ -20,7 +20,7 @@
 //! | `HANDSHAKES` | who began a handshake, and when | nothing |
 //! | `CGROUPS` | which cgroups' names were recorded | nothing |
 //! | `WALK`, `SOCKETS`, `TABLES`, `CGROUP` | results of `walk`, `boot`, `name_cgroup` | has them mapped, reads |
-//! | `SCRATCH` | `walk`'s copy of a part of a table | nothing |
+//! | `SCRATCH`, `TCP` | what is copied of a table and of a socket | nothing |
 //!
 //! # Minimum kernel version
 //!
@@ -55,7 +55,7 @@ fn boot(_ctx: RawTracePointContext) -> i32 {
 /// Copies the sockets of a part of a table. Takes `WalkArguments`.
 #[raw_tracepoint]
 fn walk(ctx: RawTracePointContext) -> i32 {
-    walk::walk(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3));
+    walk::walk(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3), ctx.arg(4));
     0
 }
 

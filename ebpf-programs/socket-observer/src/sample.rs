@@ -1,10 +1,13 @@
 //! Copying a socket out of the kernel.
+//!
+//! Each read of kernel memory costs, so that callers copy only what they need; the rest of a record is zero.
 
-use abi::{Offsets, Socket};
+use abi::{COMMON_BYTES, Offsets, Socket, TCP_BYTES};
+use bytemuck::{Pod, Zeroable};
 
 use crate::{
     cgroup::Cgroup,
-    kernel::{offset, read, read_into},
+    kernel::{constant, offset, read, read_into, read_part_into},
 };
 
 const AF_INET6: u16 = 10;
@@ -12,80 +15,201 @@ const AF_INET6: u16 = 10;
 /// How often a socket is read before it is given up as torn.
 const ATTEMPTS: u32 = 4;
 
-/// Copies a socket that another CPU may be using.
+/// What every socket begins with, in one read.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Common {
+    words: [u64; COMMON_BYTES / 8],
+}
+
+impl Common {
+    #[inline(always)]
+    pub(crate) fn of(socket: u64) -> Self {
+        read(socket)
+    }
+
+    /// Returns the member at an offset.
+    #[inline(always)]
+    fn at<T: Pod>(&self, offset: u32) -> T {
+        member_at(&self.words, offset)
+    }
+
+    #[inline(always)]
+    fn is_ipv6(&self) -> bool {
+        self.at::<u16>(constant!(common_family)) == AF_INET6
+    }
+
+    /// Returns the local address.
+    #[inline(always)]
+    pub(crate) fn local_address(&self) -> [u8; 16] {
+        if self.is_ipv6() {
+            self.v6(constant!(common_v6_rcv_saddr))
+        } else {
+            v4_mapped(self.at(constant!(common_rcv_saddr)))
+        }
+    }
+
+    #[inline(always)]
+    fn remote_address(&self) -> [u8; 16] {
+        if self.is_ipv6() {
+            self.v6(constant!(common_v6_daddr))
+        } else {
+            v4_mapped(self.at(constant!(common_daddr)))
+        }
+    }
+
+    /// Returns an address whose alignment is that of its words.
+    #[inline(always)]
+    fn v6(&self, offset: u32) -> [u8; 16] {
+        bytemuck::cast(self.at::<[u32; 4]>(offset))
+    }
+
+    #[inline(always)]
+    fn remote_port(&self) -> u16 {
+        u16::from_be(self.at(constant!(common_dport)))
+    }
+
+    /// Returns the socket's state.
+    #[inline(always)]
+    pub(crate) fn state(&self) -> u8 {
+        self.at(constant!(common_state))
+    }
+
+    /// Returns the socket's flags.
+    #[inline(always)]
+    pub(crate) fn flags(&self) -> u64 {
+        self.at(constant!(common_flags))
+    }
+
+    /// Returns the inode number of the network namespace.
+    #[inline(always)]
+    pub(crate) fn netns(&self) -> u32 {
+        read(self.at::<u64>(constant!(common_net)) + offset!(net_inum))
+    }
+}
+
+/// What is needed of a TCP socket, in one read.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Tcp {
+    words: [u64; TCP_BYTES / 8],
+}
+
+impl Tcp {
+    #[inline(always)]
+    pub(crate) fn read_from(&mut self, socket: u64) {
+        read_part_into(&mut self.words, constant!(tcp_len), socket + offset!(tcp_start));
+    }
+
+    /// Returns the member at an offset.
+    #[inline(always)]
+    fn at<T: Pod>(&self, offset: u32) -> T {
+        member_at(&self.words, offset)
+    }
+}
+
+/// Returns the member at an offset of a copy.
+#[inline(always)]
+fn member_at<C: Pod, T: Pod>(copy: &C, offset: u32) -> T {
+    if offset as usize > size_of::<C>() - size_of::<T>() {
+        return T::zeroed();
+    }
+    // SAFETY: in bounds, as checked.
+    let member = unsafe { core::ptr::from_ref(copy).byte_add(offset as usize) };
+    // SAFETY: the copy is aligned like what it was copied from, and members lie at multiples of their alignment, which
+    // the receiver has checked; every pattern is a valid `T`.
+    unsafe { member.cast::<T>().read() }
+}
+
+/// Copies the identity and the totals of a socket that another CPU may be using.
 ///
 /// Each sequence number advances together with its counter, under the socket's lock, which a program cannot take; from
 /// another CPU the two stores can be seen apart. So they are read again after everything else, and all of it is
-/// repeated while they moved.
+/// repeated while they moved. Returns whether they stood still.
 #[inline(always)]
-pub(crate) fn copy(to: &mut Socket, socket: u64, cgroup: Cgroup) {
+pub(crate) fn copy_moving(to: &mut Socket, tcp: &mut Tcp, socket: u64) -> bool {
     to.torn = 1;
     let mut attempt = 0;
     while attempt < ATTEMPTS {
-        copy_transfer(to, socket);
-        let snd_una: u32 = read(socket + offset!(tcp_snd_una));
-        let bytes_acked: u64 = read(socket + offset!(tcp_bytes_acked));
-        let rcv_nxt: u32 = read(socket + offset!(tcp_rcv_nxt));
-        let bytes_received: u64 = read(socket + offset!(tcp_bytes_received));
+        tcp.read_from(socket);
+        copy_totals(to, tcp);
+        let start = socket + offset!(tcp_start);
+        let snd_una: u32 = read(start + offset!(tcp_snd_una));
+        let bytes_acked: u64 = read(start + offset!(tcp_bytes_acked));
+        let rcv_nxt: u32 = read(start + offset!(tcp_rcv_nxt));
+        let bytes_received: u64 = read(start + offset!(tcp_bytes_received));
         let moved = u64::from(snd_una ^ to.snd_una)
             | bytes_acked ^ to.bytes_acked
             | u64::from(rcv_nxt ^ to.rcv_nxt)
             | bytes_received ^ to.bytes_received;
         if moved == 0 {
             to.torn = 0;
-            break;
+            return true;
         }
         attempt += 1;
     }
-    copy_ends(to, socket, cgroup);
+    false
 }
 
-/// Copies a socket that this CPU holds, as in a change of its state.
+/// Copies what tells the connection from every other, of a socket that does not move, as in a change of its state.
 #[inline(always)]
-pub(crate) fn copy_held(to: &mut Socket, socket: u64, cgroup: Cgroup) {
-    to.torn = 0;
-    copy_transfer(to, socket);
-    copy_ends(to, socket, cgroup);
+pub(crate) fn copy_identity(to: &mut Socket, socket: u64) {
+    let start = socket + offset!(tcp_start);
+    read_into(&mut to.snd_una, start + offset!(tcp_snd_una));
+    read_into(&mut to.bytes_acked, start + offset!(tcp_bytes_acked));
+    read_into(&mut to.rcv_nxt, start + offset!(tcp_rcv_nxt));
+    read_into(&mut to.bytes_received, start + offset!(tcp_bytes_received));
 }
 
-/// Copies what changes while a connection lives.
+/// Copies identity and totals out of what was read of a socket.
 #[inline(always)]
-fn copy_transfer(to: &mut Socket, socket: u64) {
-    read_into(&mut to.snd_una, socket + offset!(tcp_snd_una));
-    read_into(&mut to.bytes_acked, socket + offset!(tcp_bytes_acked));
-    read_into(&mut to.rcv_nxt, socket + offset!(tcp_rcv_nxt));
-    read_into(&mut to.bytes_received, socket + offset!(tcp_bytes_received));
-    read_into(&mut to.snd_nxt, socket + offset!(tcp_snd_nxt));
-    read_into(&mut to.write_seq, socket + offset!(tcp_write_seq));
-    read_into(&mut to.flags, socket + offset!(common_flags));
-    read_into(&mut to.state, socket + offset!(common_state));
-    read_into(&mut to.bytes_retransmitted, socket + offset!(tcp_bytes_retrans));
-    read_into(&mut to.segments_retransmitted, socket + offset!(tcp_total_retrans));
-    read_into(&mut to.segments_in, socket + offset!(tcp_segs_in));
-    read_into(&mut to.segments_out, socket + offset!(tcp_segs_out));
-    read_into(&mut to.srtt, socket + offset!(tcp_srtt));
-    read_into(&mut to.rtt_min, socket + offset!(tcp_rtt_min));
+pub(crate) fn copy_totals(to: &mut Socket, tcp: &Tcp) {
+    to.snd_una = tcp.at(constant!(tcp_snd_una));
+    to.bytes_acked = tcp.at(constant!(tcp_bytes_acked));
+    to.rcv_nxt = tcp.at(constant!(tcp_rcv_nxt));
+    to.bytes_received = tcp.at(constant!(tcp_bytes_received));
+    to.snd_nxt = tcp.at(constant!(tcp_snd_nxt));
+    to.write_seq = tcp.at(constant!(tcp_write_seq));
+    to.bytes_retransmitted = tcp.at(constant!(tcp_bytes_retrans));
+    to.segments_retransmitted = tcp.at(constant!(tcp_total_retrans));
+    to.segments_in = tcp.at(constant!(tcp_segs_in));
+    to.segments_out = tcp.at(constant!(tcp_segs_out));
+    to.srtt = tcp.at(constant!(tcp_srtt));
+    to.rtt_min = tcp.at(constant!(tcp_rtt_min));
 }
 
-/// Copies what says whose connection it is.
+/// Copies what tells the role.
 #[inline(always)]
-fn copy_ends(to: &mut Socket, socket: u64, cgroup: Cgroup) {
-    to.reserved = [0; 2];
+pub(crate) fn copy_backlog(to: &mut Socket, socket: u64) {
+    read_into(&mut to.backlog, socket + offset!(sock_max_ack_backlog));
+}
+
+/// Copies how many segments were sent: none if the network was never asked.
+#[inline(always)]
+pub(crate) fn copy_segments_out(to: &mut Socket, socket: u64) {
+    read_into(&mut to.segments_out, socket + offset!(tcp_start) + offset!(tcp_segs_out));
+}
+
+/// Copies the error, which tells why a connection ends.
+#[inline(always)]
+pub(crate) fn copy_error(to: &mut Socket, socket: u64) {
+    read_into(&mut to.error, socket + offset!(sock_err));
+}
+
+/// Copies the addresses and ports of both ends.
+#[inline(always)]
+pub(crate) fn copy_ends(to: &mut Socket, socket: u64, common: &Common) {
+    to.local_port = local_port(socket);
+    to.remote_port = common.remote_port();
+    to.local_address = common.local_address();
+    to.remote_address = common.remote_address();
+}
+
+/// Notes the cgroup.
+#[inline(always)]
+pub(crate) fn copy_cgroup(to: &mut Socket, cgroup: Cgroup) {
     to.cgroup = cgroup.id;
     to.cgroup_node = cgroup.node;
-    to.netns = netns(socket);
-    to.inode = inode(socket);
-    read_into(&mut to.backlog, socket + offset!(sock_max_ack_backlog));
-    read_into(&mut to.error, socket + offset!(sock_err));
-    to.local_port = local_port(socket);
-    to.remote_port = u16::from_be(read(socket + offset!(common_dport)));
-    if read::<u16>(socket + offset!(common_family)) == AF_INET6 {
-        read_into(&mut to.local_address, socket + offset!(common_v6_rcv_saddr));
-        read_into(&mut to.remote_address, socket + offset!(common_v6_daddr));
-    } else {
-        to.local_address = v4_mapped(read(socket + offset!(common_rcv_saddr)));
-        to.remote_address = v4_mapped(read(socket + offset!(common_daddr)));
-    }
 }
 
 /// Returns the local port, which outlives the socket's binding: at its end `skc_num` is already zero.
@@ -94,27 +218,10 @@ pub(crate) fn local_port(socket: u64) -> u16 {
     u16::from_be(read(socket + offset!(inet_sport)))
 }
 
-/// Writes the local address.
-#[inline(always)]
-pub(crate) fn local_address(to: &mut [u8; 16], socket: u64) {
-    if read::<u16>(socket + offset!(common_family)) == AF_INET6 {
-        read_into(to, socket + offset!(common_v6_rcv_saddr));
-    } else {
-        *to = v4_mapped(read(socket + offset!(common_rcv_saddr)));
-    }
-}
-
-/// Returns the inode number of the network namespace.
-#[inline(always)]
-pub(crate) fn netns(socket: u64) -> u32 {
-    let net: u64 = read(socket + offset!(common_net));
-    read(net + offset!(net_inum))
-}
-
 /// Returns the inode number of the socket; 0 if no process holds it or it is unknown.
 #[inline(always)]
 pub(crate) fn inode(socket: u64) -> u64 {
-    if offset!(socket_inode) == u64::from(Offsets::ABSENT) {
+    if constant!(socket_inode) == Offsets::ABSENT {
         return 0;
     }
     // Zero without a process, and then so is what is read from there.
@@ -123,7 +230,6 @@ pub(crate) fn inode(socket: u64) -> u64 {
 }
 
 #[inline(always)]
-fn v4_mapped(address: [u8; 4]) -> [u8; 16] {
-    let [a, b, c, d] = address;
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+fn v4_mapped(address: u32) -> [u8; 16] {
+    bytemuck::cast([0, 0, u32::from_be(0xffff), address])
 }

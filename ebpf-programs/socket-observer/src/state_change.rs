@@ -1,21 +1,19 @@
 //! Begins and ends, from changes of a socket's state.
 
-use abi::{ConnectionRecord, ListenerRecord, RecordKind, SkipReason, state};
+use abi::{
+    ConnectionRecord, ListenerRecord, RecordKind, SkipReason,
+    state::{CLOSE, ESTABLISHED, LISTEN, SYN_RECV, SYN_SENT, is_connected},
+};
+use bytemuck::Zeroable;
 
 use crate::{
     cgroup,
     kernel::{current_process, now, offset, read},
-    maps::{HANDSHAKES, Handshake, count_skipped, emit},
-    sample,
+    maps::{HANDSHAKES, Handshake, count_skipped, emit, with_tcp},
+    sample::{self, Common},
 };
 
 const IPPROTO_TCP: u16 = 6;
-
-const ESTABLISHED: i32 = state::ESTABLISHED as i32;
-const SYN_SENT: i32 = state::SYN_SENT as i32;
-const SYN_RECV: i32 = state::SYN_RECV as i32;
-const CLOSE: i32 = state::CLOSE as i32;
-const LISTEN: i32 = state::LISTEN as i32;
 
 /// Observes a change that is about to happen: the socket still has the old state.
 ///
@@ -23,17 +21,15 @@ const LISTEN: i32 = state::LISTEN as i32;
 /// longer visible to others.
 /// <https://github.com/torvalds/linux/blob/v6.12/include/trace/events/sock.h#L142>
 #[inline(always)]
-pub(crate) fn observe(socket: u64, old: i32, new: i32) {
+pub(crate) fn observe(socket: u64, old: u8, new: u8) {
     // Most changes are of no interest; no kernel memory is read for those.
     match (old, new) {
         (_, SYN_SENT) if is_tcp(socket) => remember_handshake(socket),
-        (SYN_SENT | SYN_RECV, ESTABLISHED) if is_tcp(socket) => record(socket, old, RecordKind::Opened),
-        (SYN_SENT | SYN_RECV, CLOSE) if is_tcp(socket) => record_failure(socket, old),
+        (SYN_SENT | SYN_RECV, ESTABLISHED) if is_tcp(socket) => record_opened(socket, old),
+        (SYN_SENT | SYN_RECV, CLOSE) if is_tcp(socket) => record_failed(socket, old),
         (_, LISTEN) if is_tcp(socket) => record_listener(socket, RecordKind::Listening),
         (LISTEN, CLOSE) if is_tcp(socket) => record_listener(socket, RecordKind::Unlistened),
-        (_, CLOSE) if state::is_connected(old as u8) && is_tcp(socket) => {
-            record(socket, old, RecordKind::Closed)
-        }
+        (_, CLOSE) if is_connected(old) && is_tcp(socket) => record_closed(socket, old),
         _ => {}
     }
 }
@@ -54,42 +50,79 @@ fn remember_handshake(socket: u64) {
     }
 }
 
-/// A client's handshake failed; a server's never became anybody's connection.
 #[inline(always)]
-fn record_failure(socket: u64, old: i32) {
-    // A socket in SYN_RECV is a client's if it connected and met a SYN that came the other way.
-    if old == SYN_SENT || HANDSHAKES.get_ptr(socket).is_some() {
-        record(socket, old, RecordKind::Failed);
-    }
-}
-
-#[inline(always)]
-fn record(socket: u64, old: i32, kind: RecordKind) {
+fn record_opened(socket: u64, old: u8) {
     let cgroup = cgroup::of_socket(socket);
     cgroup::announce(cgroup);
     emit(|record: &mut ConnectionRecord| {
-        record.kind = kind as u32;
-        record.time = now();
-        record.pid = 0;
-        record.connecting_since = 0;
-        record.command = [0; 16];
-        if !matches!(kind, RecordKind::Closed)
-            && let Some(handshake) = HANDSHAKES.get_ptr(socket)
-        {
-            // SAFETY: the entry is live: only this socket's changes of state remove or replace it, and they do not
-            // run concurrently.
-            let handshake = unsafe { &*handshake };
-            record.pid = handshake.pid;
-            record.connecting_since = handshake.since;
-            record.command = handshake.command;
-        }
-        sample::copy_held(&mut record.socket, socket, cgroup);
-        record.socket.state = old as u8;
+        begin(record, RecordKind::Opened, socket, old);
+        add_handshake(record, socket);
+        sample::copy_cgroup(&mut record.socket, cgroup);
+        sample::copy_identity(&mut record.socket, socket);
     });
-    if !matches!(kind, RecordKind::Closed) {
-        // An error means that there was none.
-        let _ = HANDSHAKES.remove(socket);
+    // An error means that there was none.
+    let _ = HANDSHAKES.remove(socket);
+}
+
+/// A client's handshake failed; a server's never became anybody's connection.
+#[inline(always)]
+fn record_failed(socket: u64, old: u8) {
+    // A socket in SYN_RECV is a client's if it connected and met a SYN that came the other way.
+    if old != SYN_SENT && HANDSHAKES.get_ptr(socket).is_none() {
+        return;
     }
+    let cgroup = cgroup::of_socket(socket);
+    cgroup::announce(cgroup);
+    emit(|record: &mut ConnectionRecord| {
+        begin(record, RecordKind::Failed, socket, old);
+        add_handshake(record, socket);
+        sample::copy_cgroup(&mut record.socket, cgroup);
+        sample::copy_segments_out(&mut record.socket, socket);
+        sample::copy_error(&mut record.socket, socket);
+    });
+    let _ = HANDSHAKES.remove(socket);
+}
+
+#[inline(always)]
+fn record_closed(socket: u64, old: u8) {
+    let is_recorded = with_tcp(|tcp| {
+        tcp.read_from(socket);
+        emit(|record: &mut ConnectionRecord| {
+            begin(record, RecordKind::Closed, socket, old);
+            sample::copy_totals(&mut record.socket, tcp);
+            sample::copy_backlog(&mut record.socket, socket);
+            sample::copy_error(&mut record.socket, socket);
+        });
+    });
+    if is_recorded.is_none() {
+        count_skipped(SkipReason::Nested);
+    }
+}
+
+/// Writes what every record has; the rest is zero.
+#[inline(always)]
+fn begin(record: &mut ConnectionRecord, kind: RecordKind, socket: u64, old: u8) {
+    *record = ConnectionRecord::zeroed();
+    record.kind = kind as u32;
+    record.time = now();
+    let common = Common::of(socket);
+    let to = &mut record.socket;
+    to.netns = common.netns();
+    to.flags = common.flags();
+    sample::copy_ends(to, socket, &common);
+    to.state = old;
+}
+
+/// Adds who began the handshake, if that was seen.
+#[inline(always)]
+fn add_handshake(record: &mut ConnectionRecord, socket: u64) {
+    let Some(handshake) = HANDSHAKES.get_ptr(socket) else { return };
+    // SAFETY: the entry is live: only this socket's changes of state remove or replace it, and they do not run
+    // concurrently.
+    let handshake = unsafe { &*handshake };
+    record.pid = handshake.pid;
+    record.connecting_since = handshake.since;
+    record.command = handshake.command;
 }
 
 #[inline(always)]
@@ -97,12 +130,13 @@ fn record_listener(socket: u64, kind: RecordKind) {
     let cgroup = cgroup::of_socket(socket);
     cgroup::announce(cgroup);
     emit(|record: &mut ListenerRecord| {
+        let common = Common::of(socket);
         record.kind = kind as u32;
         record.pid = current_process(&mut record.command);
         record.inode = sample::inode(socket);
-        record.netns = sample::netns(socket);
+        record.netns = common.netns();
         record.port = sample::local_port(socket);
         record.reserved = 0;
-        sample::local_address(&mut record.address, socket);
+        record.address = common.local_address();
     });
 }

@@ -5,14 +5,15 @@
 
 use core::ptr::null_mut;
 
-use abi::{BUCKETS_PER_CHUNK, MAX_CHAIN, SkipReason, state};
+use abi::{BUCKETS_PER_CHUNK, MAX_CHAIN, SkipReason, Socket, state};
 use aya_ebpf::{cty::c_void, helpers::bpf_loop};
+use bytemuck::Zeroable;
 
 use crate::{
     cgroup,
-    kernel::{current_net, offset, read, read_into},
+    kernel::{constant, current_net, offset, read, read_into},
     maps::{self, count_skipped, walk_state},
-    sample,
+    sample::{self, Common, Tcp},
 };
 
 /// More network namespaces than any machine has.
@@ -22,7 +23,7 @@ const MAX_NETS: u32 = 1 << 16;
 const MAX_ATTEMPTS: u32 = 4;
 
 /// Heads of a table's chunk, as one read.
-type Heads = [u64; BUCKETS_PER_CHUNK];
+type Heads = [u64; BUCKETS_PER_CHUNK as usize];
 
 /// Bytes of one bucket: `struct inet_ehash_bucket` is a pointer.
 const BUCKET_BYTES: u64 = 8;
@@ -57,7 +58,7 @@ unsafe extern "C" fn on_net(_idx: u32, _ctx: *mut c_void) -> i64 {
     // The list is circular, and its head is not a network namespace: what would be its operations differ.
     if read::<u64>(net + offset!(net_ops)) == walk.net_ops {
         let mut death_row = net + offset!(net_death_row);
-        if offset!(net_death_row_is_pointer) != 0 {
+        if constant!(net_death_row_is_pointer) != 0 {
             death_row = read(death_row);
         }
         let hashinfo: u64 = read(death_row + offset!(death_row_hashinfo));
@@ -84,15 +85,16 @@ unsafe extern "C" fn on_net(_idx: u32, _ctx: *mut c_void) -> i64 {
 
 /// Copies the sockets of `n_chunks` chunks, or of fewer if there is no room for more.
 #[inline(always)]
-pub(crate) fn walk(buckets: u64, mask: u64, first: u64, n_chunks: u64) {
+pub(crate) fn walk(buckets: u64, mask: u32, first: u32, n_chunks: u32, with_ends: u32) {
     let Some(walk) = walk_state() else { return };
     walk.buckets = buckets;
-    walk.mask = mask as u32;
-    walk.next_bucket = first as u32;
+    walk.mask = mask;
+    walk.next_bucket = first;
+    walk.with_ends = with_ends;
     walk.n_sockets = 0;
     walk.n_skipped = 0;
     walk.full = 0;
-    repeat(n_chunks as u32, on_chunk);
+    repeat(n_chunks, on_chunk);
 }
 
 unsafe extern "C" fn on_chunk(_idx: u32, _ctx: *mut c_void) -> i64 {
@@ -103,8 +105,8 @@ unsafe extern "C" fn on_chunk(_idx: u32, _ctx: *mut c_void) -> i64 {
         return STOP;
     }
     // An aligned read of 4 KiB stays inside the pages of the table, also of one that is smaller.
-    let base = first & !(BUCKETS_PER_CHUNK as u32 - 1);
-    walk.next_bucket = base + BUCKETS_PER_CHUNK as u32;
+    let base = first & !(BUCKETS_PER_CHUNK - 1);
+    walk.next_bucket = base + BUCKETS_PER_CHUNK;
     if !read_into::<Heads>(&mut scratch.heads, walk.buckets + u64::from(base) * BUCKET_BYTES) {
         walk.n_skipped += 1;
         count_skipped(SkipReason::TableUnreadable);
@@ -113,15 +115,15 @@ unsafe extern "C" fn on_chunk(_idx: u32, _ctx: *mut c_void) -> i64 {
     // Without a branch: the verifier would follow 2^512 ways.
     let mut n_pending = 0_u32;
     let mut idx = 0_u32;
-    while idx < BUCKETS_PER_CHUNK as u32 {
+    while idx < BUCKETS_PER_CHUNK {
         let head = scratch.heads[idx as usize];
         let bucket = base + idx;
-        let slot = (n_pending & (BUCKETS_PER_CHUNK as u32 - 1)) as usize;
+        let slot = (n_pending & (BUCKETS_PER_CHUNK - 1)) as usize;
         scratch.pending[slot] = head;
         scratch.pending_bucket[slot] = bucket;
         // An odd head is the end of an empty chain. The differences are negative, so that their highest bit is set,
         // outside of what is asked for.
-        let is_chain = (head as u32 & 1) ^ 1;
+        let is_chain = low(head) & 1 ^ 1;
         let is_before = bucket.wrapping_sub(first) >> 31;
         let is_behind = mask.wrapping_sub(bucket) >> 31;
         n_pending += is_chain & (is_before ^ 1) & (is_behind ^ 1);
@@ -138,7 +140,7 @@ unsafe extern "C" fn on_chunk(_idx: u32, _ctx: *mut c_void) -> i64 {
 unsafe extern "C" fn on_chain(idx: u32, _ctx: *mut c_void) -> i64 {
     let Some(walk) = walk_state() else { return STOP };
     let Some(scratch) = maps::scratch() else { return STOP };
-    let slot = (idx & (BUCKETS_PER_CHUNK as u32 - 1)) as usize;
+    let slot = (idx & (BUCKETS_PER_CHUNK - 1)) as usize;
     walk.node = scratch.pending[slot];
     walk.bucket = scratch.pending_bucket[slot];
     walk.n_sockets_before = walk.n_sockets;
@@ -173,7 +175,7 @@ unsafe extern "C" fn on_node(_idx: u32, _ctx: *mut c_void) -> i64 {
         // The end of a chain carries the number of its bucket. Another number means that a socket was freed and used
         // again for a connection of another bucket while we stood on it: begin the bucket again, as the kernel does.
         // https://github.com/torvalds/linux/blob/v6.12/Documentation/RCU/rculist_nulls.rst
-        if node != 0 && (node >> 1) as u32 == walk.bucket {
+        if node != 0 && low(node >> 1) == walk.bucket {
             walk.done = 1;
             return STOP;
         }
@@ -192,11 +194,36 @@ unsafe extern "C" fn on_node(_idx: u32, _ctx: *mut c_void) -> i64 {
             walk.full = 1;
             return STOP;
         };
-        sample::copy(to, socket, cgroup::of_socket(socket));
+        let Some(scratch) = maps::scratch() else { return STOP };
+        copy(to, &mut scratch.tcp, socket, walk.with_ends != 0);
         walk.n_sockets += 1;
     }
     walk.node = read(node);
     CONTINUE
+}
+
+/// Copies a socket. Whose it is, the receiver knows of all but a few: that is half of the cost.
+#[inline(always)]
+fn copy(to: &mut Socket, tcp: &mut Tcp, socket: u64, with_ends: bool) {
+    *to = Socket::zeroed();
+    let is_whole = sample::copy_moving(to, tcp, socket);
+    let common = Common::of(socket);
+    to.netns = common.netns();
+    to.flags = common.flags();
+    to.state = common.state();
+    sample::copy_backlog(to, socket);
+    // A socket that cannot be told by its identity is told by its ends.
+    if with_ends || !is_whole {
+        sample::copy_ends(to, socket, &common);
+        sample::copy_cgroup(to, cgroup::of_socket(socket));
+        to.inode = sample::inode(socket);
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is what is asked for")]
+#[inline(always)]
+fn low(value: u64) -> u32 {
+    value as u32
 }
 
 /// Calls back up to `n` times.

@@ -40,6 +40,18 @@ pub enum LayoutError {
         /// The member's name, or the names on the way to it.
         member: &'static str,
     },
+    /// A member is where the programs do not look.
+    #[error(
+        "member `{member}` of `struct {structure}` is at byte {offset}, which is unexpected; this kernel is not supported"
+    )]
+    UnexpectedOffset {
+        /// The structure's name.
+        structure: &'static str,
+        /// The member's name.
+        member: &'static str,
+        /// Where it is.
+        offset: u32,
+    },
 }
 
 /// The programs could not be put into the kernel.

@@ -1,6 +1,6 @@
 //! Where the running kernel keeps what the programs read.
 
-use abi::Offsets;
+use abi::{COMMON_BYTES, Offsets, TCP_BYTES};
 
 use crate::{btf::Btf, error::LayoutError};
 
@@ -28,6 +28,8 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
             Offsets::ABSENT
         })
     };
+    let (tcp_start, tcp_len) = tcp_part(btf)?;
+    let tcp = |member| at("tcp_sock", member).map(|offset| offset - tcp_start);
     let death_row = btf.member("net", "ipv4.tcp_death_row")?;
     let offsets = Offsets {
         common_daddr: at("sock_common", "skc_daddr")?,
@@ -56,20 +58,22 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
             "processes of connections and listening sockets older than the agent stay unknown",
         ),
         inet_sport: at("inet_sock", "inet_sport")?,
-        tcp_bytes_acked: at("tcp_sock", "bytes_acked")?,
-        tcp_bytes_received: at("tcp_sock", "bytes_received")?,
-        tcp_bytes_retrans: at("tcp_sock", "bytes_retrans")?,
-        tcp_snd_una: at("tcp_sock", "snd_una")?,
-        tcp_snd_nxt: at("tcp_sock", "snd_nxt")?,
-        tcp_write_seq: at("tcp_sock", "write_seq")?,
-        tcp_rcv_nxt: at("tcp_sock", "rcv_nxt")?,
-        tcp_srtt: at("tcp_sock", "srtt_us")?,
+        tcp_start,
+        tcp_len,
+        tcp_bytes_acked: tcp("bytes_acked")?,
+        tcp_bytes_received: tcp("bytes_received")?,
+        tcp_bytes_retrans: tcp("bytes_retrans")?,
+        tcp_snd_una: tcp("snd_una")?,
+        tcp_snd_nxt: tcp("snd_nxt")?,
+        tcp_write_seq: tcp("write_seq")?,
+        tcp_rcv_nxt: tcp("rcv_nxt")?,
+        tcp_srtt: tcp("srtt_us")?,
         // A running minimum of three samples, each a time and a value; the first sample is the least.
         // https://github.com/torvalds/linux/blob/v6.12/include/linux/win_minmax.h#L11
-        tcp_rtt_min: at("tcp_sock", "rtt_min")? + at("minmax_sample", "v")?,
-        tcp_total_retrans: at("tcp_sock", "total_retrans")?,
-        tcp_segs_in: at("tcp_sock", "segs_in")?,
-        tcp_segs_out: at("tcp_sock", "segs_out")?,
+        tcp_rtt_min: tcp("rtt_min")? + at("minmax_sample", "v")?,
+        tcp_total_retrans: tcp("total_retrans")?,
+        tcp_segs_in: tcp("segs_in")?,
+        tcp_segs_out: tcp("segs_out")?,
         net_inum: at("net", "ns.inum")?,
         net_ops: at("net", "ns.ops")?,
         net_list: at("net", "list")?,
@@ -87,8 +91,59 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
         task_group_leader: at("task_struct", "group_leader")?,
         task_comm: at("task_struct", "comm")?,
         nsproxy_net: at("nsproxy", "net_ns")?,
+        wake_bytes: 0,
     };
+    for (member, offset, bytes) in [
+        ("skc_daddr", offsets.common_daddr, 4),
+        ("skc_rcv_saddr", offsets.common_rcv_saddr, 4),
+        ("skc_v6_daddr", offsets.common_v6_daddr, 16),
+        ("skc_v6_rcv_saddr", offsets.common_v6_rcv_saddr, 16),
+        ("skc_dport", offsets.common_dport, 2),
+        ("skc_family", offsets.common_family, 2),
+        ("skc_net", offsets.common_net, 8),
+    ] {
+        // The programs read these at once.
+        if offset as usize + bytes > COMMON_BYTES {
+            return Err(LayoutError::UnexpectedOffset { structure: "sock_common", member, offset });
+        }
+    }
     Ok((offsets, degraded))
+}
+
+/// Members of `tcp_sock` that are read.
+const TCP_MEMBERS: [&str; 12] = [
+    "bytes_acked",
+    "bytes_received",
+    "bytes_retrans",
+    "rcv_nxt",
+    "rtt_min",
+    "segs_in",
+    "segs_out",
+    "snd_nxt",
+    "snd_una",
+    "srtt_us",
+    "total_retrans",
+    "write_seq",
+];
+
+/// No member is wider than this, nor what is read of one.
+const WIDEST: u32 = 16;
+
+/// Returns where the part of `tcp_sock` begins that holds all members, and its length, if that fits into one read.
+fn tcp_part(btf: &Btf) -> Result<(u32, u32), LayoutError> {
+    let mut offsets = Vec::with_capacity(TCP_MEMBERS.len());
+    for member in TCP_MEMBERS {
+        offsets.push((btf.member("tcp_sock", member)?.offset, member));
+    }
+    let (first, last) = (offsets.iter().min(), offsets.iter().max());
+    let (&(first, _), &(last, member)) = first.zip(last).expect("there are members");
+    // Aligned, so that the copies of its members are.
+    let start = first & !7;
+    let len = last - start + WIDEST;
+    if len as usize > TCP_BYTES {
+        return Err(LayoutError::UnexpectedOffset { structure: "tcp_sock", member, offset: last });
+    }
+    Ok((start, len))
 }
 
 /// A socket that a process holds lies beside its inode.
@@ -202,6 +257,20 @@ mod tests {
             }
         }
         structures
+    }
+
+    /// The programs read all of them at once.
+    #[test]
+    fn members_too_far_apart_are_refused() {
+        let mut structures = kernel();
+        for (name, members) in &mut structures {
+            if *name == "tcp_sock" {
+                let last = members.pop().unwrap();
+                members.extend(["gap"; 128]);
+                members.push(last);
+            }
+        }
+        check(&structures, Err("member `segs_out` of `struct tcp_sock`"));
     }
 
     #[track_caller]

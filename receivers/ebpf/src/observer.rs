@@ -60,7 +60,8 @@ impl Observer {
     }
 
     fn try_load(ring_bytes: u32) -> Result<(Self, Vec<Degraded>), LoadError> {
-        let (offsets, degraded) = layout::offsets(&Btf::of_running_kernel()?)?;
+        let (mut offsets, degraded) = layout::offsets(&Btf::of_running_kernel()?)?;
+        offsets.wake_bytes = ring_bytes / 2;
         let mut programs = EbpfLoader::new()
             // Nothing is relocated: the programs get offsets.
             .btf(None)
@@ -82,8 +83,8 @@ impl Observer {
             events,
             skipped,
             state: map_memory(&programs, "WALK", 1)?,
-            sockets: map_memory(&programs, "SOCKETS", MAX_SOCKETS)?,
-            tables: map_memory(&programs, "TABLES", MAX_TABLES)?,
+            sockets: map_memory(&programs, "SOCKETS", MAX_SOCKETS as usize)?,
+            tables: map_memory(&programs, "TABLES", MAX_TABLES as usize)?,
             cgroup: map_memory(&programs, "CGROUP", 1)?,
             pending: Vec::new(),
             next_bucket: 0,
@@ -124,7 +125,7 @@ impl Source for Observer {
         self.pending.clear();
         self.run(self.boot, [0; 12])?;
         let WalkState { n_tables, n_skipped, .. } = self.state.get(0);
-        for idx in 0..(n_tables as usize).min(MAX_TABLES) {
+        for idx in 0..n_tables.min(MAX_TABLES) as usize {
             let table = self.tables.get(idx);
             if !self.pending.iter().any(|it| it.buckets == table.buckets) {
                 self.pending.push(table);
@@ -134,12 +135,13 @@ impl Source for Observer {
         Ok(n_skipped == 0)
     }
 
-    fn walk_step(&mut self, sockets: &mut Vec<Socket>) -> Result<Step, RunProgramError> {
+    fn walk_step(&mut self, with_ends: bool, sockets: &mut Vec<Socket>) -> Result<Step, RunProgramError> {
         let Some(&table) = self.pending.last() else { return Ok(Step::End) };
-        let arguments = WalkArguments { table, first: self.next_bucket, n_chunks: CHUNKS_PER_RUN };
+        let arguments = WalkArguments { table, first: self.next_bucket, n_chunks: CHUNKS_PER_RUN, with_ends };
         self.run(self.walk, arguments.to_raw())?;
         let WalkState { n_sockets, n_skipped, next_bucket, .. } = self.state.get(0);
-        sockets.extend((0..(n_sockets as usize).min(MAX_SOCKETS)).map(|idx| self.sockets.get(idx)));
+        let n_sockets = n_sockets.min(MAX_SOCKETS) as usize;
+        sockets.extend((0..n_sockets).map(|idx| self.sockets.get(idx)));
         let has_moved = next_bucket > self.next_bucket;
         self.next_bucket = next_bucket;
         if next_bucket > table.mask || !has_moved {

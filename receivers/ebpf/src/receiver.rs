@@ -157,10 +157,11 @@ impl<S: Source + 'static> EbpfReceiver<S> {
     async fn walk(&mut self) -> Result<(), RunProgramError> {
         self.drain();
         let complete = self.source.begin_walk()?;
-        self.tracker.begin_walk(complete);
+        let with_ends = self.tracker.wants_ends();
+        self.tracker.begin_walk(complete, with_ends);
         loop {
             self.sockets.clear();
-            let step = self.source.walk_step(&mut self.sockets);
+            let step = self.source.walk_step(with_ends, &mut self.sockets);
             self.drain();
             match step {
                 Ok(Step::Sockets { complete }) => {

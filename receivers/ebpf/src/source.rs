@@ -15,8 +15,8 @@ pub(crate) trait Source: Send {
     /// Returns whether everything that is to be walked was found.
     fn begin_walk(&mut self) -> Result<bool, RunProgramError>;
 
-    /// Appends the next sockets of the walk.
-    fn walk_step(&mut self, sockets: &mut Vec<Socket>) -> Result<Step, RunProgramError>;
+    /// Appends the next sockets of the walk: with their ends, or with identity and totals alone.
+    fn walk_step(&mut self, with_ends: bool, sockets: &mut Vec<Socket>) -> Result<Step, RunProgramError>;
 
     /// Reads the names of a cgroup by the address of its node, which may be gone: the id tells.
     fn name_cgroup(&mut self, node: u64) -> Result<CgroupNames, RunProgramError>;

@@ -51,6 +51,8 @@ struct Walk {
     // Whether every connection older than the receiver is known, so that what is found later is younger.
     knows_the_old: bool,
     is_complete: bool,
+    // Whether sockets come with their ends; else unknown ones can only be suspected.
+    has_ends: bool,
     // Connections that a walk found unannounced, and which walk it was. Another must find them too.
     suspects: HashMap<Key, u64>,
     // Ends of samples that were not read in one piece: they live, whatever their numbers are.
@@ -117,10 +119,16 @@ impl Tracker {
         }
     }
 
-    /// Begins a walk. `complete` tells whether it knows where to go.
-    pub(crate) fn begin_walk(&mut self, complete: bool) {
+    /// Returns whether the next walk should copy the ends of sockets: all of this is known of nearly all connections.
+    pub(crate) fn wants_ends(&self) -> bool {
+        !self.walk.knows_the_old || !self.walk.suspects.is_empty()
+    }
+
+    /// Begins a walk. `complete` tells whether it knows where to go, `with_ends` whether it copies the ends of sockets.
+    pub(crate) fn begin_walk(&mut self, complete: bool, with_ends: bool) {
         self.walk.number += 1;
         self.walk.is_complete = complete;
+        self.walk.has_ends = with_ends;
         self.walk.torn.clear();
     }
 
@@ -312,8 +320,13 @@ impl Tracker {
     fn on_unannounced(&mut self, key: Key, socket: &Socket, now: UnixNanos) {
         let number = self.walk.number;
         let is_first = number == 1;
-        if !is_first && self.walk.suspects.insert(key, number) != Some(number - 1) {
-            // Numbers that do not belong together would make a connection that never was; another walk must agree.
+        // Those there is no room for were counted when they opened, and are reported when they end.
+        if !is_first && self.is_full() {
+            return;
+        }
+        // Numbers that do not belong together would make a connection that never was: another walk must agree.
+        let is_confirmed = is_first || self.walk.suspects.insert(key, number) == Some(number - 1);
+        if !is_confirmed || !self.walk.has_ends {
             if self.walk.suspects.len() > self.max_connections {
                 self.walk.suspects.remove(&key);
             }
@@ -338,7 +351,7 @@ impl Tracker {
     /// Begins to follow a connection, if there is room.
     fn follow(&mut self, mut connection: Connection) -> bool {
         connection.last_walk = self.walk.number;
-        if self.connections.len() >= self.max_connections {
+        if self.is_full() {
             self.metrics.untracked.add(1);
             return false;
         }
@@ -350,6 +363,10 @@ impl Tracker {
                 true
             }
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.connections.len() >= self.max_connections
     }
 
     /// Queues a record of a connection that is not followed.

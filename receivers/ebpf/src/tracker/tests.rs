@@ -114,6 +114,23 @@ fn a_connection_that_only_one_walk_saw_never_was() {
     assert_eq!(world.take(), []);
 }
 
+/// Room is made for one that was not followed, and that is younger than the receiver: all of its bytes count.
+#[test]
+fn a_connection_beyond_the_limit_is_followed_when_there_is_room() {
+    let mut world = World::with_room_for(1);
+    world.walk(&[]);
+    world.open(Conn::client(1));
+    world.open(Conn::client(2));
+    world.close(Conn::client(1).finished());
+    world.take();
+    for _ in 0..2 {
+        world.walk(&[Conn::client(2).transferred(5, 6)]);
+    }
+    let flow = world.one();
+    assert_eq!((flow.begin, flow.request.bytes, flow.response.bytes), (Some(Begin::Opened), 5, 6));
+    assert_eq!(flow.server.port, 80);
+}
+
 /// The record of the begin was lost and that of the end was not: nothing is missing but when it began.
 #[test]
 fn an_end_without_a_begin_is_a_whole_connection() {
@@ -187,9 +204,9 @@ fn a_sample_older_than_the_end_does_not_revive() {
     world.walk(&[]);
     world.open(Conn::client(1));
     let conn = Conn::client(1).transferred(10, 20);
-    world.tracker.begin_walk(true);
+    world.begin_walk();
     world.close(conn.finished());
-    world.tracker.on_socket(&conn.socket(), world.moment());
+    world.find(conn.socket());
     world.tracker.end_walk(world.moment());
     let flow = world.one();
     assert_eq!((flow.request.bytes, flow.end), (10, Some(End::Closed(CloseReason::Normal))));
@@ -349,7 +366,11 @@ fn connections_beyond_the_limit_are_reported_when_they_end() {
     world.open(Conn::client(1));
     world.open(Conn::client(2));
     assert_eq!(world.take().len(), 1);
-    assert_eq!(world.tracker.metrics.untracked.value(), 1);
+    for _ in 0..3 {
+        world.walk(&[Conn::client(1), Conn::client(2)]);
+    }
+    assert_eq!(world.take(), []);
+    assert_eq!(world.tracker.metrics.untracked.value(), 1, "counted once, not by every walk");
     world.close(Conn::client(2).transferred(3, 4).finished());
     let flow = world.one();
     assert_eq!((flow.begin, flow.request.bytes, flow.response.bytes), (Some(Begin::Opened), 3, 4));
@@ -433,11 +454,11 @@ proptest! {
                     }
                 }
                 Op::Walk => {
-                    world.tracker.begin_walk(true);
+                    world.begin_walk();
                     let seen: Vec<Conn> = all.iter().filter(|it| !it.is_over).map(|it| it.conn).collect();
                     world.drain(&mut pending);
                     for conn in &seen {
-                        world.tracker.on_socket(&conn.socket(), world.moment());
+                        world.find(conn.socket());
                     }
                     for life in all.iter_mut().filter(|it| !it.is_over) {
                         life.seen = (life.conn.sent, life.conn.received);
@@ -582,6 +603,7 @@ impl Conn {
 struct World {
     tracker: Tracker,
     now: u64,
+    with_ends: bool,
 }
 
 impl World {
@@ -592,7 +614,11 @@ impl World {
     fn with_room_for(max_connections: usize) -> Self {
         let telemetry = Arc::new(Registry::default()).telemetry(Kind::Receiver, &"ebpf".parse().unwrap());
         let max_connections = NonZeroUsize::new(max_connections).unwrap();
-        Self { tracker: Tracker::new(max_connections, Metrics::new(&telemetry)), now: SECOND }
+        Self {
+            tracker: Tracker::new(max_connections, Metrics::new(&telemetry)),
+            now: SECOND,
+            with_ends: true,
+        }
     }
 
     /// Boot and wall clock are an hour apart.
@@ -664,9 +690,9 @@ impl World {
     }
 
     fn walk_incompletely(&mut self, connections: &[Conn]) {
-        self.tracker.begin_walk(true);
+        self.begin_walk();
         for conn in connections {
-            self.tracker.on_socket(&conn.socket(), self.moment());
+            self.find(conn.socket());
         }
         self.tracker.miss_sockets();
         self.tracker.end_walk(self.moment());
@@ -675,11 +701,32 @@ impl World {
     /// A second passes, and a walk finds the sockets.
     fn walk_sockets(&mut self, sockets: &[Socket]) {
         self.now += SECOND;
-        self.tracker.begin_walk(true);
+        self.begin_walk();
         for socket in sockets {
-            self.tracker.on_socket(socket, self.moment());
+            self.find(*socket);
         }
         self.tracker.end_walk(self.moment());
+    }
+
+    fn begin_walk(&mut self) {
+        self.with_ends = self.tracker.wants_ends();
+        self.tracker.begin_walk(true, self.with_ends);
+    }
+
+    /// The walk comes to a socket, and copies as much of it as the program does.
+    fn find(&mut self, socket: Socket) {
+        let known = Socket {
+            cgroup: 0,
+            cgroup_node: 0,
+            inode: 0,
+            local_address: [0; 16],
+            remote_address: [0; 16],
+            local_port: 0,
+            remote_port: 0,
+            ..socket
+        };
+        let copied = if self.with_ends || socket.torn != 0 { socket } else { known };
+        self.tracker.on_socket(&copied, self.moment());
     }
 
     fn take(&mut self) -> Vec<Flow> {
