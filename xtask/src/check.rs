@@ -1,6 +1,6 @@
 //! Everything that can be wrong without running.
 
-use crate::{command, deny, docs, structure, workspace::Workspace};
+use crate::{command, deny, docs, ebpf, structure, workspace::Workspace};
 
 /// Runs every check, the quick ones first. The first that fails ends it.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -25,7 +25,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     doc.args(["doc", "--locked", "--no-deps"]).args(&packages);
     command::run(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
 
-    deny::run()
+    deny::run()?;
+    ebpf::check()
 }
 
 /// Selects every package that is built for this machine: all but the programs that run in the kernel.

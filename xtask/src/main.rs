@@ -11,6 +11,7 @@ mod check;
 mod command;
 mod deny;
 mod docs;
+mod ebpf;
 mod packages;
 mod structure;
 mod test;
@@ -43,6 +44,8 @@ enum Task {
     Deny,
     /// Writes the generated parts of the components' READMEs.
     Docs(docs::Options),
+    /// Builds the eBPF object that is committed, installing what that takes.
+    Ebpf(ebpf::Options),
     /// Measures what the agent costs, and writes docs/performance.md.
     Bench(bench::Options),
     #[command(name = LOAD_SERVER, hide = true)]
@@ -67,6 +70,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Structure => structure::run(),
         Task::Deny => deny::run(),
         Task::Docs(options) => docs::run(options),
+        Task::Ebpf(options) => ebpf::run(options),
         Task::Bench(options) => bench::run(options),
         Task::LoadServer => bench::load::serve(),
     }
