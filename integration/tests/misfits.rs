@@ -30,7 +30,7 @@ fn an_agent_that_does_not_sample_live_sockets_is_found_out() -> anyhow::Result<(
 fn check(config: &str, expected: &[&str]) -> anyhow::Result<()> {
     assert_ne!(config, LIVE, "nothing is wrong with it");
     let world = World::new()?;
-    let agent = Agent::launch(config, &[])?;
+    let agent = Agent::start(config)?;
     let played = cases::named("through_a_service").play(&world, &mut |moment| agent.expect(moment));
     let error = format!("{:#}", played.expect_err("the oracle passes an agent that is wrong"));
     for words in expected {
