@@ -13,6 +13,7 @@ mod web;
 use std::{fs, path::Path, thread, time::Duration};
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 
 use self::{
     agent::Agent,
@@ -31,9 +32,22 @@ pub(crate) struct Options {
     /// Pairs of runs, without and with the agent, of the web server's bench.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// Print the figures instead of writing docs/performance.md.
-    #[arg(long)]
-    dry_run: bool,
+    /// Measure only these, and print the figures instead of writing docs/performance.md.
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
+}
+
+/// A part of the bench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The binary, and the agent on an idle host.
+    Idle,
+    /// Many live connections.
+    Live,
+    /// Connections that open and close.
+    Churn,
+    /// A busy web server, without and with the agent.
+    Web,
 }
 
 /// Live connections of the sampling bench; both ends are here, so there are twice as many sockets.
@@ -52,19 +66,27 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     packages::install(web::INSTALLED)?;
     let tools = workspace.root.join("target/tools");
     packages::unpack(web::UNPACKED, &tools)?;
-    command::run(command::cargo().args(["build", "--release", "--locked", "--package", "ridley"]))?;
-    let binary = workspace.root.join("target/release/ridley");
+    let binary = command::agent(&workspace.root)?;
 
     let mut report = Report::default();
     let observed = Duration::from_secs(options.seconds);
-    size(&binary, &mut report)?;
-    start_and_idle(&binary, observed, &mut report)?;
-    live(&binary, observed, &mut report)?;
-    churn(&binary, observed, &mut report)?;
-    web::throughput(&binary, &tools, options.rounds, &mut report)?;
+    for part in Part::value_variants() {
+        if !options.only.is_empty() && !options.only.contains(part) {
+            continue;
+        }
+        match part {
+            Part::Idle => {
+                size(&binary, &mut report)?;
+                idle(&binary, observed, &mut report)?;
+            }
+            Part::Live => live(&binary, observed, &mut report)?,
+            Part::Churn => churn(&binary, observed, &mut report)?,
+            Part::Web => web::throughput(&binary, &tools, options.rounds, &mut report)?,
+        }
+    }
 
     let text = report.markdown(&machine::describe(&workspace.root)?, &options.how());
-    if options.dry_run {
+    if !options.only.is_empty() {
         eprintln!("{text}");
         return Ok(());
     }
@@ -87,7 +109,7 @@ fn size(binary: &Path, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_and_idle(binary: &Path, observed: Duration, report: &mut Report) -> anyhow::Result<()> {
+fn idle(binary: &Path, observed: Duration, report: &mut Report) -> anyhow::Result<()> {
     eprintln!("bench: an idle host");
     let agent = Agent::start(binary)?;
     let (metrics, links) = (agent.first_metrics_in().as_secs_f64(), agent.first_link_in().as_secs_f64());

@@ -1,12 +1,29 @@
 //! Running other programs, and saying which.
 
-use std::{env, ffi::OsString, process::Command};
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, bail};
 
 /// Returns the cargo that runs this program, so that everything below uses the same toolchain.
 pub(crate) fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+}
+
+/// The variable that names an agent to use instead of building one; the oracle reads it too.
+pub(crate) const AGENT: &str = "RIDLEY_BIN";
+
+/// Returns the agent that a user would run, built now unless the environment names one.
+pub(crate) fn agent(root: &Path) -> anyhow::Result<PathBuf> {
+    if let Some(named) = env::var_os(AGENT) {
+        return Ok(named.into());
+    }
+    run(cargo().args(["build", "--release", "--locked", "--package", "ridley"]))?;
+    Ok(root.join("target/release/ridley"))
 }
 
 /// Shows a command, runs it, and fails unless it succeeds.
@@ -49,7 +66,7 @@ fn shown(command: &Command) -> String {
         Some(format!("{}={:?} ", name.to_string_lossy(), value))
     });
     let program = command.get_program();
-    let name = std::path::Path::new(program).file_name().unwrap_or(program);
+    let name = Path::new(program).file_name().unwrap_or(program);
     let words = std::iter::once(name).chain(command.get_args()).map(|it| it.to_string_lossy());
     variables.collect::<String>() + &words.collect::<Vec<_>>().join(" ")
 }

@@ -55,9 +55,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     packages::unpack(SERVERS, &tools)?;
 
     // First what a user would run, so that a tree that does not build is known early.
-    command::run(command::cargo().args(["build", "--release", "--locked", "--package", "ridley"]))?;
+    let agent = command::agent(&workspace.root)?;
     unprivileged()?;
-    privileged(&workspace, &tools)
+    privileged(&workspace, &agent, &tools)
 }
 
 fn unprivileged() -> anyhow::Result<()> {
@@ -65,7 +65,7 @@ fn unprivileged() -> anyhow::Result<()> {
     command::run(command::cargo().args(["test", "--locked", "--package", "xtask"]))
 }
 
-fn privileged(workspace: &Workspace, tools: &Path) -> anyhow::Result<()> {
+fn privileged(workspace: &Workspace, agent: &Path, tools: &Path) -> anyhow::Result<()> {
     let integration = workspace.package_in("integration").context("there is no package in `integration`")?;
     if !integration.tests.iter().any(|it| it == ORACLE) {
         bail!("`integration` has no test called `{ORACLE}`");
@@ -74,7 +74,7 @@ fn privileged(workspace: &Workspace, tools: &Path) -> anyhow::Result<()> {
     let test = || {
         let mut command = command::cargo();
         command.args(["test", "--locked", "--package", "integration"]);
-        command.env("RIDLEY_BIN", workspace.root.join("target/release/ridley"));
+        command.env(command::AGENT, agent);
         command.env("PATH", path_with(&tools.join("usr/bin")));
         command
     };
