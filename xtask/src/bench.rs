@@ -64,9 +64,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         bail!("the bench loads kernel programs and reads what they cost, which needs root; run it as root");
     }
     packages::install(web::INSTALLED)?;
-    let tools = workspace.root.join("target/tools");
+    let tools = workspace.tools();
     packages::unpack(web::UNPACKED, &tools)?;
-    let binary = command::agent(&workspace.root)?;
+    let binary = command::agent(&workspace.target)?;
 
     let mut report = Report::default();
     let observed = Duration::from_secs(options.seconds);

@@ -18,12 +18,12 @@ pub(crate) fn cargo() -> Command {
 pub(crate) const AGENT: &str = "RIDLEY_BIN";
 
 /// Returns the agent that a user would run, built now unless the environment names one.
-pub(crate) fn agent(root: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn agent(target: &Path) -> anyhow::Result<PathBuf> {
     if let Some(named) = env::var_os(AGENT) {
         return Ok(named.into());
     }
     run(cargo().args(["build", "--release", "--locked", "--package", "ridley"]))?;
-    Ok(root.join("target/release/ridley"))
+    Ok(target.join("release/ridley"))
 }
 
 /// Shows a command, runs it, and fails unless it succeeds.

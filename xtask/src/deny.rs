@@ -21,7 +21,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 fn installed(workspace: &Workspace) -> anyhow::Result<PathBuf> {
-    let folder = workspace.root.join("target/tools");
+    let folder = workspace.tools();
     let program = folder.join("bin/cargo-deny");
     for candidate in [PathBuf::from("cargo-deny"), program.clone()] {
         let version = command::output(Command::new(&candidate).arg("--version"));

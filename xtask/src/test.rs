@@ -51,11 +51,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         );
     }
     packages::install(TOOLS)?;
-    let tools = workspace.root.join("target/tools");
+    let tools = workspace.tools();
     packages::unpack(SERVERS, &tools)?;
 
     // First what a user would run, so that a tree that does not build is known early.
-    let agent = command::agent(&workspace.root)?;
+    let agent = command::agent(&workspace.target)?;
     unprivileged()?;
     privileged(&workspace, &agent, &tools)
 }

@@ -14,6 +14,8 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 pub(crate) struct Workspace {
     /// Where the repository is.
     pub(crate) root: PathBuf,
+    /// Where cargo builds, and where what the commands need is put.
+    pub(crate) target: PathBuf,
     /// Every package that has a manifest, members or not.
     pub(crate) packages: Vec<Package>,
     /// Every other folder that stands where a package should, relative to the root.
@@ -86,7 +88,13 @@ impl Workspace {
             }
         }
         packages.sort_by(|a, b| a.folder.cmp(&b.folder));
-        Ok(Self { root, packages, strays })
+        let target = metadata.target_directory.clone().into_std_path_buf();
+        Ok(Self { root, target, packages, strays })
+    }
+
+    /// Returns where programs are that a command installed or unpacked for itself.
+    pub(crate) fn tools(&self) -> PathBuf {
+        self.target.join("tools")
     }
 
     /// Returns the package of a folder.
