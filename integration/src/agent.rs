@@ -1,9 +1,10 @@
 //! Runs the `ridley` binary and reads what it exposes.
 
 use std::{
-    env,
+    env, fs,
     io::{BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -58,25 +59,29 @@ impl Agent {
     ///
     /// The binary is missing, or ends; the message holds what it said.
     pub fn start(config: &str) -> anyhow::Result<Self> {
-        let agent = Self::launch(config, &[])?;
+        let agent = Self::launch(config, Rights::All, &[])?;
         agent.await_observation()?;
         Ok(agent)
     }
 
-    /// Like [`start`](Self::start), with further variables of the environment; waits until the agent can be scraped.
+    /// Like [`start`](Self::start), with other rights and further variables of the environment; waits until the agent can
+    /// be scraped.
     ///
     /// # Errors
     ///
     /// As of [`start`](Self::start).
-    pub fn launch(config: &str, variables: &[(&str, &Path)]) -> anyhow::Result<Self> {
+    pub fn launch(config: &str, rights: Rights, variables: &[(&str, &Path)]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a folder for the configuration")?;
         let path = folder.path().join("ridley.yaml");
-        std::fs::write(&path, config).context("cannot write the configuration")?;
+        fs::write(&path, config).context("cannot write the configuration")?;
+        let program = rights.program(folder.path())?;
         let address = free_address()?;
         // The agent ends with the thread that started it, however that ends.
         let mut child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(program()?)
+            .args(["--pdeathsig", "KILL"])
+            .args(rights.arguments())
+            .arg("--")
+            .arg(program)
             .arg("run")
             .arg("--config")
             .arg(&path)
@@ -310,6 +315,56 @@ impl Agent {
             }
         }
         words
+    }
+}
+
+/// As whom the agent runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// As whoever runs the tests: root.
+    All,
+    /// As nobody, with the two capabilities that observing needs, and no way to more.
+    TwoCapabilities,
+    /// As nobody.
+    None,
+}
+
+impl Rights {
+    /// Returns what `setpriv` is told.
+    pub const fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::All => &[],
+            Self::TwoCapabilities => &[
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "--inh-caps=-all,+bpf,+perfmon",
+                "--ambient-caps=-all,+bpf,+perfmon",
+                "--bounding-set=-all,+bpf,+perfmon",
+                "--no-new-privs",
+            ],
+            Self::None => &["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"],
+        }
+    }
+
+    /// Returns a path of the agent that who has these rights may run. The folder that it was built to may be closed to
+    /// others; then it is a copy in `folder`, which this opens.
+    ///
+    /// # Errors
+    ///
+    /// The agent is missing, or cannot be copied.
+    pub fn program(self, folder: &Path) -> anyhow::Result<PathBuf> {
+        let built = program()?;
+        if self == Self::All {
+            return Ok(built);
+        }
+        let copy = folder.join("ridley");
+        fs::copy(built, &copy).context("cannot copy the agent")?;
+        for path in [folder, &copy] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+                .context("cannot open it to others")?;
+        }
+        Ok(copy)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use integration::{
     Agent, Case, Moment, World,
-    agent::LIVE,
+    agent::{LIVE, Rights},
     case::{Home, Play},
     cases,
     edges::Edges,
@@ -94,7 +94,7 @@ fn final_totals_are_scraped_when_the_agent_ends_under_load() -> anyhow::Result<(
         },
         ..Case::new("load", [])
     };
-    let agent = Agent::launch(&config, &[])?;
+    let agent = Agent::launch(&config, Rights::All, &[])?;
     let mut load = load.start(&world)?;
     let finished = cases::named("churn").play(&world, &mut |_| Ok(()))?;
     let open = cases::named("thousand_parallel_connections");

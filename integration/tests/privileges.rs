@@ -1,17 +1,32 @@
 //! What the agent needs, and what it says when it has less.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::{Command, Output},
-};
+use std::process::{Command, Output};
 
 use anyhow::{Context, ensure};
-use integration::agent;
+use integration::{
+    Agent, World,
+    agent::{LIVE, Rights},
+    case::play_all,
+    cases,
+};
 
-/// Anyone else than root.
-const NOBODY: &str = "65534";
+/// Nothing but `CAP_BPF` and `CAP_PERFMON` is needed, as any user.
+#[test]
+fn two_capabilities_suffice() -> anyhow::Result<()> {
+    let world = World::new()?;
+    let agent = Agent::launch(LIVE, Rights::TwoCapabilities, &[])?;
+    agent.await_observation()?;
+    let cases = [
+        "through_a_service",
+        "over_loopback_ipv6",
+        "containers_are_named",
+        "refused",
+        "server_resets",
+        "thousand_parallel_connections",
+    ];
+    play_all(&cases.map(cases::named), &world, |moment| agent.expect(moment))?;
+    agent.stop().map(drop)
+}
 
 /// Without the privilege to observe, the agent says in one line what is missing and what to do, and ends.
 #[test]
@@ -31,31 +46,19 @@ fn without_privileges_one_line_says_what_is_missing() -> anyhow::Result<()> {
 #[test]
 fn a_configuration_is_validated_without_privileges() -> anyhow::Result<()> {
     let output = run_as_nobody(&["validate"])?;
-    ensure!(
-        output.status.success(),
-        "it ended with {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "it ended with {}: {said}", output.status);
     Ok(())
 }
 
 fn run_as_nobody(arguments: &[&str]) -> anyhow::Result<Output> {
-    // The folder that the binary was built to may be closed to others.
     let folder = tempfile::tempdir()?;
-    open_to_all(folder.path())?;
-    let program = folder.path().join("ridley");
-    fs::copy(agent::program()?, &program).context("cannot copy the agent")?;
-    open_to_all(&program)?;
     Command::new("setpriv")
-        .args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"])
-        .arg(&program)
+        .args(Rights::None.arguments())
+        .arg("--")
+        .arg(Rights::None.program(folder.path())?)
         .args(arguments)
         .current_dir(folder.path())
         .output()
         .context("cannot run the agent as another user: that needs root and `setpriv`")
-}
-
-fn open_to_all(path: &Path) -> anyhow::Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).context("cannot open it to others")
 }

@@ -1,9 +1,11 @@
 //! Flows that were recorded on one machine give the same metrics on another.
 
+use std::{fs, os::unix::fs::PermissionsExt};
+
 use anyhow::ensure;
 use integration::{
     Agent, World,
-    agent::{RECORD, REPLAY},
+    agent::{RECORD, REPLAY, Rights},
     case::play_all,
     cases,
     edges::Edges,
@@ -14,9 +16,10 @@ use integration::{
 fn a_replay_counts_what_was_recorded() -> anyhow::Result<()> {
     let world = World::new()?;
     let folder = tempfile::tempdir()?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
     let flows = folder.path().join("flows.jsonl");
     let variables = [("RIDLEY_FLOWS", flows.as_path())];
-    let recorder = Agent::launch(RECORD, &variables)?;
+    let recorder = Agent::launch(RECORD, Rights::All, &variables)?;
     recorder.await_observation()?;
     let cases = [
         "keep_alive_while_it_stays_open",
@@ -30,7 +33,7 @@ fn a_replay_counts_what_was_recorded() -> anyhow::Result<()> {
     recorder.stop()?;
     ensure!(flows.metadata()?.len() > 0, "nothing was recorded");
     // It ends by itself at the end of the file, and waits for the scrape of its last word.
-    let last = Agent::launch(REPLAY, &variables)?.last_word()?;
+    let last = Agent::launch(REPLAY, Rights::None, &variables)?.last_word()?;
     for moment in &moments {
         moment.edges.compare(&Edges::of(&last, &moment.interest)?)?;
     }
