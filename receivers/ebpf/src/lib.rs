@@ -22,6 +22,7 @@ mod listeners;
 mod mapped;
 mod metrics;
 mod needs;
+mod object;
 mod observer;
 mod receiver;
 mod seed;
@@ -35,4 +36,5 @@ pub use self::{
     error::{LayoutError, LoadError, RunProgramError},
     factory::factory,
     needs::{Need, check},
+    object::object_hash,
 };

@@ -1,5 +1,11 @@
 //! The programs in the kernel, and what comes from them.
 
+use std::{
+    fs,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    path::PathBuf,
+};
+
 use abi::{CgroupNames, MAX_SOCKETS, MAX_TABLES, SkipReason, Socket, Table, WalkArguments, WalkState};
 use aya::{
     Ebpf, EbpfLoader, RawTracePointRunOptions, TestRun,
@@ -12,13 +18,10 @@ use crate::{
     error::{LoadError, RunProgramError},
     layout::{self, Degraded},
     mapped::Mapped,
+    object::OBJECT,
     source::{Source, Step},
     wake::Wakeups,
 };
-
-/// Built from `ebpf-programs/socket-observer` by `cargo xtask ebpf`.
-static OBJECT: &[u8] =
-    aya::include_bytes_aligned!("../../../ebpf-programs/socket-observer/socket-observer.bpf.o");
 
 /// Chunks of a table that one run reads. Preemption is off meanwhile: about ten microseconds for each if it is empty,
 /// and one more for each socket.
@@ -158,8 +161,28 @@ impl Source for Observer {
 
     fn skipped(&self, reason: SkipReason) -> Option<u64> {
         let per_cpu = self.skipped.get(&(reason as u32), 0).ok()?;
-        Some(per_cpu.iter().sum())
+        let counted: u64 = per_cpu.iter().sum();
+        match reason {
+            SkipReason::Nested => Some(counted + self.n_not_run()),
+            _ => Some(counted),
+        }
     }
+}
+
+impl Observer {
+    /// Returns how often the kernel did not run a program because its CPU was running it.
+    fn n_not_run(&self) -> u64 {
+        let fds = ATTACHED.iter().filter_map(|(program, _)| self.programs.program(program)?.fd().ok());
+        fds.filter_map(|fd| recursion_misses(&fs::read_to_string(fdinfo(fd.as_fd())).ok()?)).sum()
+    }
+}
+
+fn fdinfo(fd: BorrowedFd<'_>) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))
+}
+
+fn recursion_misses(fdinfo: &str) -> Option<u64> {
+    fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
 }
 
 /// Loads the first of the programs that the kernel accepts; the error is the last one's.
@@ -199,4 +222,17 @@ fn map_memory<T: bytemuck::AnyBitPattern>(
         _ => unreachable!("the object has every array that is named here"),
     };
     Mapped::new(data.fd(), len).map_err(|source| LoadError::MapMemory { map, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misses_are_read_where_the_kernel_tells_them() {
+        let fdinfo = "prog_type:\t17\nrun_cnt:\t100\nrecursion_misses:\t3\nverified_insns:\t7137\n";
+        assert_eq!(recursion_misses(fdinfo), Some(3));
+        // Before Linux 5.12.
+        assert_eq!(recursion_misses("prog_type:\t17\n"), None);
+    }
 }

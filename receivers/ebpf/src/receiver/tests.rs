@@ -1,0 +1,316 @@
+use std::{
+    collections::VecDeque,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex},
+};
+
+use abi::{CgroupNames, ConnectionRecord, RecordKind, state};
+use bytemuck::Zeroable;
+use component::{Context, Factory};
+use component_test::{Compliance, Harness};
+use model::{Begin, CloseReason, End, Flow, Signal, UnixNanos};
+use tokio::{sync::Notify, time::Instant};
+
+use super::*;
+
+/// Every component's promises, with a kernel of a few sockets.
+#[tokio::test(start_paused = true)]
+async fn complies() {
+    let kernel = Kernel::default();
+    kernel.open(1);
+    kernel.open(2);
+    kernel.close(2, 70);
+    Compliance::new(kernel.factory(), env!("CARGO_MANIFEST_DIR")).check().await;
+}
+
+/// Begins and ends do not wait for a sample.
+#[tokio::test(start_paused = true)]
+async fn begins_are_sent_within_a_drain_interval() {
+    let kernel = Kernel::default();
+    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 1h").await;
+    kernel.after_the_first_walk().await;
+    kernel.open(1);
+    let start = Instant::now();
+    let flows = recv(&mut harness).await;
+    assert_eq!((flows.len(), flows[0].begin), (1, Some(Begin::Opened)));
+    assert!(start.elapsed() <= Duration::from_millis(100), "after {:?}", start.elapsed());
+}
+
+/// The kernel says when its buffer is half full.
+#[tokio::test(start_paused = true)]
+async fn a_wake_up_does_not_wait_for_the_drain_interval() {
+    let kernel = Kernel::default();
+    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 1h\ndrain_interval: 1h").await;
+    kernel.after_the_first_walk().await;
+    kernel.open(1);
+    kernel.wake.notify_one();
+    let start = Instant::now();
+    assert_eq!(recv(&mut harness).await.len(), 1);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn live_connections_are_sampled_each_interval() {
+    let kernel = Kernel::default();
+    kernel.open(1);
+    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 5s").await;
+    recv(&mut harness).await;
+    let start = Instant::now();
+    let mut bytes = Vec::new();
+    for n in 1..=3 {
+        kernel.transfer(1, 100 * n);
+        bytes.push(recv(&mut harness).await[0].request.bytes);
+    }
+    assert_eq!(bytes, [100, 100, 100]);
+    assert!(start.elapsed() <= Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+/// What has happened is sent, and where everything stands.
+#[tokio::test(start_paused = true)]
+async fn shutdown_takes_a_last_sample() {
+    let kernel = Kernel::default();
+    kernel.open(1);
+    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 1h").await;
+    recv(&mut harness).await;
+    kernel.transfer(1, 500);
+    kernel.open(2);
+    kernel.close(2, 70);
+    harness.request_shutdown(Duration::from_secs(10));
+    let outcome = harness.finish().await;
+    outcome.result.unwrap();
+    let flows: Vec<Flow> = outcome.batches.into_iter().flat_map(records).collect();
+    let mut bytes: Vec<_> = flows.iter().map(|it| (it.request.bytes, it.end)).collect();
+    bytes.sort_by_key(|it| it.0);
+    assert_eq!(bytes, [(70, Some(End::Closed(CloseReason::Normal))), (500, None)]);
+}
+
+/// The pipeline takes nothing: the kernel's buffer is drained all the same, and nothing is lost.
+#[tokio::test(start_paused = true)]
+async fn the_kernels_buffer_is_drained_while_the_pipeline_is_full() {
+    let kernel = Kernel::default();
+    let mut harness =
+        Harness::try_start_with_capacity(&kernel.factory(), "sample_interval: 1s", 1).await.unwrap();
+    for n in 1..=50 {
+        kernel.open(n);
+        kernel.transfer(n, u64::from(n));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(kernel.n_undrained(), 0, "after {n} connections");
+    }
+    for n in 1..=50 {
+        kernel.close(n, u64::from(n));
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(kernel.n_undrained(), 0);
+    let mut flows = Vec::new();
+    harness.request_shutdown(Duration::from_secs(10));
+    while let Some(batch) = harness.recv_within(Duration::from_secs(1)).await {
+        flows.extend(records(batch));
+    }
+    assert_eq!(flows.iter().filter(|it| it.begin.is_some()).count(), 50);
+    assert_eq!(flows.iter().filter(|it| it.end.is_some()).count(), 50);
+    assert_eq!(flows.iter().map(|it| it.request.bytes).sum::<u64>(), 50 * 51 / 2);
+    assert!(flows.len() < 150, "{} records of 50 connections were not merged", flows.len());
+}
+
+/// A batch is bounded, whatever there is to say.
+#[tokio::test(start_paused = true)]
+async fn batches_are_bounded() {
+    let kernel = Kernel::default();
+    for n in 1..=1_200 {
+        kernel.open(n);
+    }
+    let mut harness = Harness::start(&kernel.factory(), "").await;
+    let sizes =
+        [recv(&mut harness).await.len(), recv(&mut harness).await.len(), recv(&mut harness).await.len()];
+    assert_eq!(sizes, [512, 512, 176]);
+}
+
+/// Without walks, begins and ends go on; a walk that works again finds what it missed.
+#[tokio::test(start_paused = true)]
+async fn a_walk_that_fails_is_counted_and_tried_again() {
+    let kernel = Kernel::default();
+    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 1s").await;
+    kernel.after_the_first_walk().await;
+    kernel.change(|it| it.walks_fail = true);
+    kernel.open(1);
+    kernel.transfer(1, 9);
+    assert_eq!(recv(&mut harness).await[0].begin, Some(Begin::Opened));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let failed = harness.value("ridley.ebpf.walks", &[("outcome", "failed")]);
+    assert!((4..=6).contains(&failed), "{failed} walks failed");
+    kernel.change(|it| it.walks_fail = false);
+    assert_eq!(recv(&mut harness).await[0].request.bytes, 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_programs_skipped_is_a_metric() {
+    let kernel = Kernel::default();
+    kernel.change(|it| it.skipped = 3);
+    let harness = Harness::start(&kernel.factory(), "sample_interval: 1s").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for reason in SkipReason::ALL {
+        let value = harness.value("ridley.ebpf.skipped", &[("reason", reason.as_str())]);
+        assert_eq!(value, 3, "{}", reason.as_str());
+    }
+}
+
+async fn recv(harness: &mut Harness) -> Vec<Flow> {
+    records(harness.recv().await.expect("the receiver runs"))
+}
+
+fn records(batch: Batch) -> Vec<Flow> {
+    match batch {
+        Batch::Flows(flows) => flows.records,
+        Batch::Metrics(_) => unreachable!("the receiver emits flows"),
+    }
+}
+
+/// A kernel with client sockets, numbered.
+#[derive(Clone, Default)]
+struct Kernel {
+    state: Arc<Mutex<State>>,
+    wake: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    sockets: Vec<(u32, u64)>,
+    records: VecDeque<ConnectionRecord>,
+    n_walks: u32,
+    is_walked: bool,
+    walks_fail: bool,
+    skipped: u64,
+}
+
+impl Kernel {
+    fn factory(&self) -> Factory {
+        let kernel = self.clone();
+        let create = move |config: Config, context: Context| {
+            let source = kernel.clone();
+            async move {
+                let metrics = Metrics::new(&context.telemetry);
+                let receiver = EbpfReceiver::new(&config, source, metrics, now, "/nonexistent".into());
+                Ok(Box::new(receiver) as Box<dyn Receiver>)
+            }
+        };
+        Factory::receiver("ebpf", &[Signal::Flows], create).with_summary("observes a kernel of the test")
+    }
+
+    fn open(&self, number: u32) {
+        self.change(|it| {
+            it.sockets.push((number, 0));
+            it.records.push_back(record(
+                RecordKind::Opened,
+                Socket { state: state::SYN_SENT, ..socket(number, 0) },
+            ));
+        });
+    }
+
+    fn transfer(&self, number: u32, total: u64) {
+        self.change(|it| {
+            it.sockets.iter_mut().filter(|(it, _)| *it == number).for_each(|(_, bytes)| *bytes = total)
+        });
+    }
+
+    fn close(&self, number: u32, total: u64) {
+        self.change(|it| {
+            it.sockets.retain(|(it, _)| *it != number);
+            let mut socket = Socket { state: state::LAST_ACK, ..socket(number, total) };
+            // The goodbye and its acknowledgement.
+            socket.bytes_acked += 1;
+            for sequence in [&mut socket.snd_una, &mut socket.snd_nxt, &mut socket.write_seq] {
+                *sequence += 1;
+            }
+            it.records.push_back(record(RecordKind::Closed, socket));
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap());
+    }
+
+    fn n_undrained(&self) -> usize {
+        self.state.lock().unwrap().records.len()
+    }
+
+    async fn after_the_first_walk(&self) {
+        while self.state.lock().unwrap().n_walks == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl Source for Kernel {
+    async fn woken(&mut self) {
+        self.wake.notified().await;
+    }
+
+    fn drain(&mut self, mut each: impl FnMut(&[u8])) {
+        for record in std::mem::take(&mut self.state.lock().unwrap().records) {
+            each(bytemuck::bytes_of(&record));
+        }
+    }
+
+    fn begin_walk(&mut self) -> Result<bool, RunProgramError> {
+        let mut state = self.state.lock().unwrap();
+        if state.walks_fail {
+            let source = Box::new(aya::programs::ProgramError::NotLoaded);
+            return Err(RunProgramError { program: "boot", source });
+        }
+        state.is_walked = false;
+        Ok(true)
+    }
+
+    fn walk_step(&mut self, _with_ends: bool, sockets: &mut Vec<Socket>) -> Result<Step, RunProgramError> {
+        let mut state = self.state.lock().unwrap();
+        if state.is_walked {
+            state.n_walks += 1;
+            return Ok(Step::End);
+        }
+        state.is_walked = true;
+        sockets.extend(state.sockets.iter().map(|(number, bytes)| socket(*number, *bytes)));
+        Ok(Step::Sockets { complete: true })
+    }
+
+    fn name_cgroup(&mut self, _node: u64) -> Result<CgroupNames, RunProgramError> {
+        Ok(CgroupNames::zeroed())
+    }
+
+    fn skipped(&self, _reason: SkipReason) -> Option<u64> {
+        Some(self.state.lock().unwrap().skipped)
+    }
+}
+
+fn record(kind: RecordKind, socket: Socket) -> ConnectionRecord {
+    ConnectionRecord { kind: kind as u32, time: 1, socket, ..ConnectionRecord::zeroed() }
+}
+
+/// A client's socket that has sent `bytes`, all acknowledged.
+fn socket(number: u32, bytes: u64) -> Socket {
+    let sequence = 1 + u32::try_from(bytes).unwrap();
+    Socket {
+        bytes_acked: 1 + bytes,
+        snd_una: sequence,
+        snd_nxt: sequence,
+        write_seq: sequence,
+        rcv_nxt: number,
+        state: state::ESTABLISHED,
+        ..Socket::zeroed()
+    }
+}
+
+fn now() -> Moment {
+    Moment { boot: 1, wall: UnixNanos(1) }
+}
+
+/// The setting of the test is what the tracker gets.
+#[tokio::test(start_paused = true)]
+async fn the_limit_comes_from_the_settings() {
+    let kernel = Kernel::default();
+    kernel.open(1);
+    kernel.open(2);
+    let mut harness = Harness::start(&kernel.factory(), "max_connections: 1").await;
+    assert_eq!(recv(&mut harness).await.len(), 1);
+    assert_eq!(harness.value("ridley.ebpf.untracked", &[]), 1);
+    assert_eq!(Config::default().max_connections, NonZeroUsize::new(100_000).unwrap());
+}
