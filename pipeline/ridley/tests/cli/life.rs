@@ -123,8 +123,10 @@ fn a_json_log_is_json_only() {
 fn the_version_names_what_it_was_built_from() {
     let Ended { stdout, status, .. } = Running::start(ridley(["version"])).end();
     assert!(status.success());
-    let words: Vec<&str> = stdout.lines().filter_map(|it| it.split_whitespace().next()).collect();
-    assert_eq!(words, ["ridley", "revision:", "target:"], "{stdout}");
+    let names: Vec<&str> =
+        stdout.lines().map(|it| it.split_once(": ").map_or(it, |(name, _)| name)).collect();
+    let version = concat!("ridley ", env!("CARGO_PKG_VERSION"));
+    assert_eq!(names, [version, "revision", "target", "eBPF object"], "{stdout}");
 }
 
 /// A run that needs no privilege and does not end by itself.

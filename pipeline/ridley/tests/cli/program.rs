@@ -46,7 +46,11 @@ pub(crate) fn ridley_unprivileged(args: impl IntoIterator<Item = impl AsRef<OsSt
     let folder = COPY.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_ridley"), folder.path().join("ridley")).unwrap();
+        // By another process: would this one write it, a child that another test starts meanwhile could hold it open,
+        // and a program that is open for writing cannot be started.
+        let copied =
+            Command::new("cp").arg(env!("CARGO_BIN_EXE_ridley")).arg(folder.path()).status().unwrap();
+        assert!(copied.success(), "cp: {copied}");
         folder
     });
     let mut command = Command::new(folder.path().join("ridley"));
