@@ -38,6 +38,10 @@ pub struct Offsets {
     pub sock_protocol: u32,
     /// `sock.sk_err`
     pub sock_err: u32,
+    /// `sock.sk_error_queue`; [`Offsets::ABSENT`] if unknown
+    pub sock_error_queue: u32,
+    /// `sock_exterr_skb.ee` seen from the `sk_buff` that carries it
+    pub skb_extended_error: u32,
     /// `sock.sk_max_ack_backlog`
     pub sock_max_ack_backlog: u32,
     /// `sock.sk_cgrp_data.cgroup`, or `.val` before Linux 5.15; [`Offsets::ABSENT`] without cgroups

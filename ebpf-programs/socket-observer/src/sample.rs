@@ -196,6 +196,43 @@ pub(crate) fn copy_error(to: &mut Socket, socket: u64) {
     read_into(&mut to.error, socket + offset!(sock_err));
 }
 
+/// Copies the error of a handshake, also if the kernel only hinted at it.
+///
+/// The answer of a router, or of a rule of this host, may come while the application is still inside `connect`: then
+/// the kernel takes it for a hint and queues it, and an application that polls learns of it and closes the socket.
+/// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_ipv4.c#L621>
+#[inline(always)]
+pub(crate) fn copy_handshake_error(to: &mut Socket, socket: u64) {
+    copy_error(to, socket);
+    if to.error != 0 || constant!(sock_error_queue) == Offsets::ABSENT {
+        return;
+    }
+    // The queue's head begins with its link to the first entry, and an empty queue's leads to itself.
+    let queue = socket + offset!(sock_error_queue);
+    let first: u64 = read(queue);
+    if first != queue {
+        let error: ExtendedError = read(first + offset!(skb_extended_error));
+        // Others tell when something was sent.
+        if error.origin == ExtendedError::ICMP {
+            to.error = error.number;
+        }
+    }
+}
+
+/// The beginning of `sock_extended_err`, which applications read too.
+/// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/errqueue.h#L14>
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct ExtendedError {
+    number: u32,
+    origin: u8,
+    rest: [u8; 3],
+}
+
+impl ExtendedError {
+    const ICMP: u8 = 2;
+}
+
 /// Copies the addresses and ports of both ends.
 #[inline(always)]
 pub(crate) fn copy_ends(to: &mut Socket, socket: u64, common: &Common) {

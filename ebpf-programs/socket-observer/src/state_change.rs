@@ -78,7 +78,7 @@ fn record_failed(socket: u64, old: u8) {
         add_handshake(record, socket);
         sample::copy_cgroup(&mut record.socket, cgroup);
         sample::copy_segments_out(&mut record.socket, socket);
-        sample::copy_error(&mut record.socket, socket);
+        sample::copy_handshake_error(&mut record.socket, socket);
     });
     let _ = HANDSHAKES.remove(socket);
 }

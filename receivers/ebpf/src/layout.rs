@@ -30,6 +30,7 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
     };
     let (tcp_start, tcp_len) = tcp_part(btf)?;
     let tcp = |member| at("tcp_sock", member).map(|offset| offset - tcp_start);
+    let extended_error = extended_error(btf);
     let death_row = btf.member("net", "ipv4.tcp_death_row")?;
     let offsets = Offsets {
         common_daddr: at("sock_common", "skc_daddr")?,
@@ -44,6 +45,12 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
         common_flags: at("sock_common", "skc_flags")?,
         sock_protocol: at("sock", "sk_protocol")?,
         sock_err: at("sock", "sk_err")?,
+        sock_error_queue: optional(
+            at("sock", "sk_error_queue").ok().filter(|_| extended_error.is_some()),
+            "sock.sk_error_queue",
+            "attempts that a rule of this host rejects may be taken for canceled",
+        ),
+        skb_extended_error: extended_error.unwrap_or_default(),
         sock_max_ack_backlog: at("sock", "sk_max_ack_backlog")?,
         sock_cgroup: optional(
             // Renamed in Linux 5.15.
@@ -146,6 +153,13 @@ fn tcp_part(btf: &Btf) -> Result<(u32, u32), LayoutError> {
     Ok((start, len))
 }
 
+/// What an entry of a socket's queue of errors tells lies in the part of the `sk_buff` that is its owner's.
+fn extended_error(btf: &Btf) -> Option<u32> {
+    let control = btf.member("sk_buff", "cb").ok()?;
+    let error = btf.member("sock_exterr_skb", "ee").ok()?;
+    control.offset.checked_add(error.offset)
+}
+
 /// A socket that a process holds lies beside its inode.
 fn inode_of_socket(btf: &Btf) -> Option<u32> {
     let inode = btf.member("socket_alloc", "vfs_inode").ok()?;
@@ -180,6 +194,13 @@ mod tests {
     fn a_kernel_without_cgroups_or_inodes_is_accepted() {
         check(&without("sock", "sk_cgrp_data"), Ok(&["sock.sk_cgrp_data"]));
         check(&without("socket_alloc", "vfs_inode"), Ok(&["socket_alloc.vfs_inode"]));
+    }
+
+    /// Without it a reason is less exact.
+    #[test]
+    fn a_kernel_without_a_queue_of_errors_is_accepted() {
+        check(&without("sock_exterr_skb", "ee"), Ok(&["sock.sk_error_queue"]));
+        check(&without("sock", "sk_error_queue"), Ok(&["sock.sk_error_queue"]));
     }
 
     #[test]
@@ -217,7 +238,19 @@ mod tests {
                     "skc_flags",
                 ],
             ),
-            ("sock", vec!["sk_protocol", "sk_err", "sk_max_ack_backlog", "sk_cgrp_data", "sk_socket"]),
+            (
+                "sock",
+                vec![
+                    "sk_protocol",
+                    "sk_err",
+                    "sk_error_queue",
+                    "sk_max_ack_backlog",
+                    "sk_cgrp_data",
+                    "sk_socket",
+                ],
+            ),
+            ("sk_buff", vec!["cb"]),
+            ("sock_exterr_skb", vec!["header", "ee"]),
             ("socket_alloc", vec!["socket", "vfs_inode"]),
             ("inode", vec!["i_ino"]),
             ("inet_sock", vec!["inet_sport"]),
