@@ -111,6 +111,8 @@ fn a_connection_that_only_one_walk_saw_never_was() {
     world.walk(&[Conn::client(1)]);
     world.walk(&[]);
     world.walk(&[Conn::client(1)]);
+    // The next walk comes with ends, on account of the one before.
+    world.walk(&[Conn::client(2)]);
     assert_eq!(world.take(), []);
 }
 
@@ -206,12 +208,34 @@ fn a_sample_older_than_the_end_does_not_revive() {
     let conn = Conn::client(1).transferred(10, 20);
     world.begin_walk();
     world.close(conn.finished());
+    let closed_at = world.wall();
+    world.now += SECOND;
     world.find(conn.socket());
     world.tracker.end_walk(world.moment());
     let flow = world.one();
     assert_eq!((flow.request.bytes, flow.end), (10, Some(End::Closed(CloseReason::Normal))));
+    assert_eq!(flow.interval.end, closed_at);
     world.walk(&[]);
     assert_eq!(world.take(), []);
+}
+
+/// Whatever is read, a total that was reported cannot be taken back.
+#[test]
+fn totals_never_go_down() {
+    let mut world = World::new();
+    world.walk(&[]);
+    world.open(Conn::client(1));
+    let conn = Conn::client(1).transferred(1_000, 2_000);
+    world.walk(&[conn]);
+    world.take();
+    // The counters of another moment, with sequence numbers that name the same connection.
+    let before = Conn::client(1).transferred(900, 1_900);
+    world.walk_sockets(&[Socket { srtt: 8, ..before.socket() }]);
+    let flow = world.one();
+    assert_eq!((flow.request.bytes, flow.response.bytes), (0, 0));
+    world.close(conn.finished());
+    let flow = world.one();
+    assert_eq!((flow.request.bytes, flow.response.bytes), (0, 0));
 }
 
 /// Data under way when the other end reset the connection did not arrive: both ends tell the same number.
