@@ -14,7 +14,10 @@ pub fn factory() -> Factory {
 }
 
 async fn create(config: Config, context: Context) -> Result<Box<dyn Receiver>, BoxError> {
-    let (observer, degraded) = Observer::load(config.ring_bytes.get())?;
+    let ring_bytes = config.ring_bytes.get();
+    // Reading the kernel's type information and having programs verified takes some hundred milliseconds.
+    let loading = tokio::task::spawn_blocking(move || Observer::load(ring_bytes));
+    let (observer, degraded) = loading.await??;
     for it in degraded {
         warn!(missing = it.missing, "this kernel does not tell everything: {}", it.effect);
     }

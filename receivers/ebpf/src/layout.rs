@@ -35,8 +35,9 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
     let offsets = Offsets {
         common_daddr: at("sock_common", "skc_daddr")?,
         common_rcv_saddr: at("sock_common", "skc_rcv_saddr")?,
-        common_v6_daddr: at("sock_common", "skc_v6_daddr")?,
-        common_v6_rcv_saddr: at("sock_common", "skc_v6_rcv_saddr")?,
+        // A kernel without IPv6 has no sockets that these would be read of.
+        common_v6_daddr: at("sock_common", "skc_v6_daddr").unwrap_or_default(),
+        common_v6_rcv_saddr: at("sock_common", "skc_v6_rcv_saddr").unwrap_or_default(),
         common_dport: at("sock_common", "skc_dport")?,
         common_family: at("sock_common", "skc_family")?,
         common_state: at("sock_common", "skc_state")?,
@@ -201,6 +202,11 @@ mod tests {
     fn a_kernel_without_a_queue_of_errors_is_accepted() {
         check(&without("sock_exterr_skb", "ee"), Ok(&["sock.sk_error_queue"]));
         check(&without("sock", "sk_error_queue"), Ok(&["sock.sk_error_queue"]));
+    }
+
+    #[test]
+    fn a_kernel_without_ipv6_is_accepted() {
+        check(&without("sock_common", "skc_v6_daddr"), Ok(&[]));
     }
 
     #[test]

@@ -1,12 +1,10 @@
 //! Observes TCP connections where the kernel keeps their totals.
 //!
-//! Programs in the kernel ([`socket-observer`]) record when connections begin and end, and copy every living socket
-//! when asked. `Observer` loads them, `Tracker` makes flow records of what they tell, `EbpfReceiver` runs both.
+//! Programs in the kernel (`ebpf-programs/socket-observer`) record when connections begin and end, and copy every living
+//! socket when asked. `Observer` loads them, `Tracker` makes flow records of what they tell, `EbpfReceiver` runs both.
 //!
 //! It does not see packets, nor calls to send or receive, and it does not name anything: cgroup and process of the
 //! local end are handed on.
-//!
-//! [`socket-observer`]: https://docs.ebpf.io/linux/program-type/BPF_PROG_TYPE_RAW_TRACEPOINT/
 
 #![deny(unsafe_code)]
 

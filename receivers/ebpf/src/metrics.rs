@@ -19,6 +19,8 @@ pub(crate) struct Metrics {
     pub(crate) forgotten_listeners: Counter,
     /// Flow records dropped because the pipeline did not take them.
     pub(crate) dropped_full: Counter,
+    /// Flow records dropped because the time for shutdown was over.
+    pub(crate) dropped_shutdown: Counter,
     /// Records of the kernel that could not be read.
     pub(crate) malformed: Counter,
     /// Walks.
@@ -77,6 +79,7 @@ impl Metrics {
                 &[],
             ),
             dropped_full: telemetry.dropped(Signal::Flows, "full"),
+            dropped_shutdown: telemetry.dropped(Signal::Flows, "shutdown"),
             malformed: telemetry.counter(
                 "ridley.ebpf.malformed",
                 "{record}",

@@ -7,7 +7,7 @@ use component::{BoxError, BoxFuture, ErrorChain, Output, Receiver, Shutdown};
 use model::{Batch, Flows};
 use tokio::{
     task::{JoinHandle, yield_now},
-    time::{Interval, MissedTickBehavior, interval},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
 };
 use tracing::{info, warn};
 
@@ -43,6 +43,7 @@ enum Event {
     Sample,
     Seeded(Seed),
     Shutdown,
+    Deadline,
 }
 
 /// What events come from.
@@ -96,8 +97,13 @@ impl<S: Source + 'static> EbpfReceiver<S> {
         }
         // What happened until now, and where every connection stands.
         self.sample().await;
-        while self.tracker.has_reports() {
+        while self.tracker.has_reports() && !clockwork.is_over() {
             self.send(&output, &mut clockwork).await?;
+        }
+        let n_left = self.tracker.n_reports();
+        if n_left > 0 {
+            self.metrics.dropped_shutdown.add(n_left as u64);
+            warn!(n_left, "the pipeline did not take the last records in time");
         }
         Ok(())
     }
@@ -106,13 +112,19 @@ impl<S: Source + 'static> EbpfReceiver<S> {
     /// sent yet is merged per connection.
     async fn send(&mut self, output: &Output, clockwork: &mut Clockwork) -> Result<(), BoxError> {
         let records = self.tracker.take_reports(MAX_BATCH);
+        let n_records = records.len();
         let mut sending = pin!(output.send(Batch::Flows(Flows { records })));
         loop {
-            tokio::select! {
+            let event = tokio::select! {
                 biased;
                 sent = &mut sending => return Ok(sent?),
-                event = clockwork.next(&mut self.source) => self.handle(event).await,
+                event = clockwork.next(&mut self.source) => event,
+            };
+            if matches!(event, Event::Deadline) {
+                self.metrics.dropped_shutdown.add(n_records as u64);
+                return Ok(());
             }
+            self.handle(event).await;
         }
     }
 
@@ -121,7 +133,7 @@ impl<S: Source + 'static> EbpfReceiver<S> {
             Event::Drain => self.drain(),
             Event::Sample => self.sample().await,
             Event::Seeded(seed) => self.tracker.seed(seed),
-            Event::Shutdown => {}
+            Event::Shutdown | Event::Deadline => {}
         }
     }
 
@@ -203,21 +215,36 @@ impl<S: Source + 'static> Receiver for EbpfReceiver<S> {
 }
 
 impl Clockwork {
+    /// Returns whether the time for shutdown is over.
+    fn is_over(&self) -> bool {
+        self.shutdown.deadline().is_some_and(|it| it <= Instant::now())
+    }
+
     /// Waits for the next event. Cancel-safe.
     async fn next(&mut self, source: &mut impl Source) -> Event {
         let Self { drain, sample, seeding, shutdown, is_stopping } = self;
+        let deadline = shutdown.deadline();
         tokio::select! {
             biased;
             () = shutdown.requested(), if !*is_stopping => {
                 *is_stopping = true;
                 Event::Shutdown
             }
+            () = until(deadline), if *is_stopping => Event::Deadline,
             seed = wait_for(seeding) => Event::Seeded(seed),
             // The first sample asks who holds the sockets it finds.
             _ = sample.tick(), if seeding.is_none() => Event::Sample,
             _ = drain.tick() => Event::Drain,
             () = source.woken() => Event::Drain,
         }
+    }
+}
+
+/// Waits for an instant; for ever if there is none.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -187,6 +187,11 @@ impl Tracker {
         !self.queue.is_empty()
     }
 
+    /// Returns how many records there are to report.
+    pub(crate) fn n_reports(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Takes up to `max` records out.
     pub(crate) fn take_reports(&mut self, max: usize) -> Vec<Flow> {
         let mut flows = Vec::with_capacity(max.min(self.queue.len()));

@@ -9,7 +9,7 @@ use bytemuck::Zeroable;
 use component::{Context, Factory};
 use component_test::{Compliance, Harness};
 use model::{Begin, CloseReason, End, Flow, Signal, UnixNanos};
-use tokio::{sync::Notify, time::Instant};
+use tokio::sync::Notify;
 
 use super::*;
 
@@ -110,6 +110,29 @@ async fn the_kernels_buffer_is_drained_while_the_pipeline_is_full() {
     assert_eq!(flows.iter().filter(|it| it.end.is_some()).count(), 50);
     assert_eq!(flows.iter().map(|it| it.request.bytes).sum::<u64>(), 50 * 51 / 2);
     assert!(flows.len() < 150, "{} records of 50 connections were not merged", flows.len());
+}
+
+/// A pipeline that is stuck does not hold up the end, and what it did not take is counted.
+#[tokio::test(start_paused = true)]
+async fn what_the_pipeline_does_not_take_until_the_deadline_is_counted() {
+    let kernel = Kernel::default();
+    let harness =
+        Harness::try_start_with_capacity(&kernel.factory(), "sample_interval: 1h", 1).await.unwrap();
+    kernel.after_the_first_walk().await;
+    for n in 1..=10 {
+        kernel.open(n);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // One batch is queued, one is under way, and the rest waits.
+    harness.request_shutdown(Duration::from_secs(5));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let dropped = || harness.value("ridley.dropped.items", &[("reason", "shutdown")]);
+    assert_eq!(dropped(), 0);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(dropped(), 9);
+    let outcome = harness.finish().await;
+    outcome.result.as_ref().unwrap();
+    assert_eq!(outcome.n_items(), 1);
 }
 
 /// A batch is bounded, whatever there is to say.
