@@ -7,10 +7,9 @@ use tracing::{info, warn};
 
 use crate::{Aggregate, metrics::Instruments};
 
-/// Pause between the first record and the first emission: who has just started the program wants to see what it found.
-///
-/// Long enough for connections whose other end is elsewhere, for which a `join` waits.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Pauses before the first emissions, counted from the first record: who has just started the program wants to see
+/// what it found, and a connection whose other end is elsewhere comes later than the others, for a `join` waits for it.
+const EARLY: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
 
 /// Runs an [`Aggregate`] between two channels.
 #[derive(Debug)]
@@ -32,7 +31,9 @@ impl LinksConnector {
         let mut ticks = time::interval_at(time::Instant::now() + self.interval, self.interval);
         // After a stall one emission is enough: totals are cumulative.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut first_pause = Some(FIRST_PAUSE).filter(|pause| *pause < self.interval);
+        let interval = self.interval;
+        let mut early = EARLY.into_iter().filter(|pause| *pause < interval);
+        let mut has_begun = false;
         loop {
             tokio::select! {
                 // The timer first: a queue that is never empty must not silence the output.
@@ -40,6 +41,9 @@ impl LinksConnector {
                 _ = ticks.tick() => {
                     self.aggregate.expire(now());
                     self.emit(&output).await?;
+                    if has_begun && let Some(pause) = early.next() {
+                        ticks.reset_after(pause);
+                    }
                 }
                 batch = input.recv() => match batch {
                     Some(Batch::Flows(flows)) => {
@@ -47,9 +51,10 @@ impl LinksConnector {
                         for flow in &flows.records {
                             self.aggregate.push(flow, now);
                         }
-                        if let Some(pause) = first_pause.take() {
+                        if !has_begun && let Some(pause) = early.next() {
                             ticks.reset_after(pause);
                         }
+                        has_begun = true;
                     }
                     Some(other) => self.instruments.refuse(other.n_items()),
                     None => break,

@@ -38,8 +38,11 @@ async fn the_first_totals_come_early() {
     let first = harness.recv_within(Duration::from_secs(1)).await.expect("the first totals");
     assert_eq!(bytes(&first), 5);
     harness.send(flows([flow().request(2)])).await;
+    let second = harness.recv_within(Duration::from_secs(1)).await.expect("what came a little later");
+    assert_eq!(bytes(&second), 7);
+    harness.send(flows([flow().request(3)])).await;
     assert_eq!(harness.recv_within(Duration::from_mins(59)).await, None, "the interval holds from then on");
-    assert_eq!(bytes(&harness.recv_within(Duration::from_mins(2)).await.expect("the second totals")), 7);
+    assert_eq!(bytes(&harness.recv_within(Duration::from_mins(2)).await.expect("the third totals")), 10);
 }
 
 /// The counts of a new link were zero when the totals were sent last, and no earlier: a link of the same name may have been

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use component::{BoxError, BoxFuture, Exporter, Input};
 use model::{Batch, Flow, Metrics};
@@ -14,6 +14,9 @@ use crate::{
 
 /// How long to wait for more after the first metrics of a round: a round may take several batches.
 const SETTLE: Duration = Duration::from_millis(100);
+
+/// How long to wait for more before the first table: what was found at the start comes piece by piece.
+const FIRST_SETTLE: Duration = Duration::from_millis(1_500);
 
 /// Shown until there is something to show.
 const WAITING: &str = "waiting for the first connections\n";
@@ -53,7 +56,7 @@ impl DebugExporter {
         if self.display.redraw {
             self.replace(WAITING);
         }
-        // The first metrics are shown at once.
+        let mut settle = FIRST_SETTLE.min(self.display.interval);
         let mut next_table = Instant::now();
         let mut due = None;
         loop {
@@ -63,7 +66,7 @@ impl DebugExporter {
                         self.take(&metrics);
                         let now = Instant::now();
                         if self.pending && due.is_none() && now >= next_table {
-                            due = Some(now + SETTLE);
+                            due = Some(now + mem::replace(&mut settle, SETTLE));
                             // Metrics come about once an interval, sometimes a little early.
                             next_table = now + self.display.interval * 9 / 10;
                         }

@@ -43,7 +43,19 @@ async fn a_round_of_metrics_is_one_table() {
     let mut run = Run::start(PRINTING);
     run.send(Batch::Metrics(metrics([bytes(0, 10, "request", 50)]))).await;
     run.send(Batch::Metrics(metrics([bytes(0, 10, "response", 70)]))).await;
-    time::sleep(SETTLE * 2).await;
+    time::sleep(FIRST_SETTLE + SETTLE).await;
+    assert_eq!(run.tables(), 1);
+}
+
+/// What was found at the start comes in several rounds; the first table shows it whole, and soon.
+#[tokio::test(start_paused = true)]
+async fn the_first_table_waits_for_what_was_found() {
+    let mut run = Run::start(PRINTING);
+    run.send(Batch::Metrics(metrics([bytes(0, 10, "request", 50)]))).await;
+    time::sleep(FIRST_SETTLE / 2).await;
+    run.send(Batch::Metrics(metrics([bytes(0, 11, "request", 60)]))).await;
+    assert_eq!(run.tables(), 0);
+    time::sleep(FIRST_SETTLE).await;
     assert_eq!(run.tables(), 1);
 }
 
@@ -74,7 +86,7 @@ async fn metrics_of_something_else_draw_nothing() {
     let mut metric = bytes(0, 10, "request", 50);
     metric.name = "process.cpu.time".to_owned();
     run.send(Batch::Metrics(metrics([metric]))).await;
-    time::sleep(SETTLE * 2).await;
+    time::sleep(FIRST_SETTLE * 2).await;
     assert_eq!(run.tables(), 0);
     assert_eq!(run.finish().await, "");
 }
