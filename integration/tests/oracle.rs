@@ -7,7 +7,7 @@ use std::{
     env,
     ops::Range,
     process::ExitCode,
-    sync::{Arc, Condvar, Mutex, RwLock},
+    sync::{Arc, Condvar, Mutex, MutexGuard, RwLock},
 };
 
 use anyhow::{Context, anyhow};
@@ -81,8 +81,10 @@ impl Lab {
     }
 
     fn run(&self, case: &Case) -> anyhow::Result<()> {
+        // However it ends: the last trial waits for all others.
+        let _one_more = OneMore(self);
         let played = case.play(&self.world, &mut |moment| {
-            let agent = self.agent.read().expect("no case panics while it reads");
+            let agent = self.agent.read().expect("no case panics while it writes");
             let agent = agent.as_ref().context("the agent has been stopped")?;
             if moment.truth().active > 0 {
                 let retransmits = kernel::check_open_sockets(&self.world, moment)?;
@@ -90,25 +92,35 @@ impl Lab {
             }
             agent.expect(moment)
         });
-        let mut over = self.over.lock().expect("no case panics while it counts");
-        over.n += 1;
-        if let Ok(Moment { route: _, interest, edges }) = &played {
-            over.names.extend_from_slice(&interest.names);
-            over.ports.extend_from_slice(&interest.ports);
-            over.edges.0.extend(edges.0.clone());
-        }
-        self.one_more.notify_all();
-        played.map(drop)
+        let Moment { route: _, interest, edges } = played?;
+        let mut over = self.over();
+        over.names.extend(interest.names);
+        over.ports.extend(interest.ports);
+        over.edges.0.extend(edges.0);
+        Ok(())
+    }
+
+    fn over(&self) -> MutexGuard<'_, Over> {
+        self.over.lock().expect("nobody panics while counting")
     }
 
     /// Waits until all other cases are over, ends the agent, and compares its last word with all of them at once.
     fn last(&self, n_cases: usize) -> anyhow::Result<()> {
-        let over = self.over.lock().expect("no case panics while it counts");
-        let over =
-            self.one_more.wait_while(over, |over| over.n < n_cases).expect("no case panics while it counts");
-        let agent = self.agent.write().expect("no case panics while it reads").take();
+        let over = self.one_more.wait_while(self.over(), |over| over.n < n_cases);
+        let over = over.expect("nobody panics while counting");
+        let agent = self.agent.write().expect("no case panics while it writes").take();
         let last = agent.context("the agent has been stopped")?.stop()?;
         let interest = Interest { names: over.names.clone(), ports: over.ports.clone() };
         over.edges.compare(&Edges::of(&last, &interest)?)
+    }
+}
+
+/// Counts a case when it is over.
+struct OneMore<'a>(&'a Lab);
+
+impl Drop for OneMore<'_> {
+    fn drop(&mut self) {
+        self.0.over().n += 1;
+        self.0.one_more.notify_all();
     }
 }
