@@ -1,8 +1,8 @@
 //! Where and when a bench ran.
 
-use std::{fs, path::Path, process::Command, thread};
+use std::{fs, path::Path, process::Command, thread, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use crate::command;
 
@@ -27,6 +27,28 @@ pub(super) fn describe(root: &Path) -> anyhow::Result<String> {
     ))
 }
 
+/// Time that all processors together have not been idle since the machine started.
+pub(super) fn busy_time() -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
+    busy_ticks(&stat).map(|it| Duration::from_millis(it * 1_000 / TICKS_PER_SEC))
+}
+
+/// What `sysconf(_SC_CLK_TCK)` is on every Linux for x86-64 and arm64.
+const TICKS_PER_SEC: u64 = 100;
+
+fn busy_ticks(stat: &str) -> anyhow::Result<u64> {
+    let line =
+        stat.lines().next().and_then(|it| it.strip_prefix("cpu ")).context("/proc/stat lacks `cpu`")?;
+    let ticks: Vec<u64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    match &ticks[..] {
+        // Time stolen by the hypervisor is time in which something here had to wait.
+        [user, nice, system, _idle, _waiting, interrupts, soft_interrupts, stolen, ..] => {
+            Ok(user + nice + system + interrupts + soft_interrupts + stolen)
+        }
+        _ => bail!("/proc/stat says {line:?}"),
+    }
+}
+
 fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let line = text.lines().find(|it| it.starts_with(key))?;
     Some(line.split_once(':')?.1.trim())
@@ -35,6 +57,12 @@ fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn idle_and_waiting_are_not_busy() {
+        let stat = "cpu  100 20 3 9000 800 4 5 6 0 0\ncpu0 50 10 1 4500 400 2 2 3 0 0\n";
+        assert_eq!(busy_ticks(stat).unwrap(), 100 + 20 + 3 + 4 + 5 + 6);
+    }
 
     #[test]
     fn values_are_what_stands_after_the_colon() {
