@@ -454,8 +454,14 @@ impl Drop for World {
 fn await_turn() -> anyhow::Result<()> {
     static TURN: OnceLock<Result<File, String>> = OnceLock::new();
     let turn = TURN.get_or_init(|| {
-        let taken =
-            File::create(LOCK).and_then(|file| file.lock().map(|()| file)).context("cannot take the lock");
+        let taken = File::create(LOCK).and_then(|file| {
+            if file.try_lock().is_err() {
+                crate::note(&format!("another run holds {LOCK}; waiting for its end"));
+                file.lock()?;
+            }
+            Ok(file)
+        });
+        let taken = taken.context("cannot take the lock");
         let clean = taken.and_then(|file| remove_stale().map(|()| file));
         clean.map_err(|error| format!("{error:#}"))
     });
