@@ -137,13 +137,12 @@ fn live(binary: &Path, observed: Duration, report: &mut Report) -> anyhow::Resul
     pause(3 * SAMPLE_INTERVAL);
 
     let stats = StatsGuard::enable()?;
-    let before = agent.programs()?;
+    let (walks, before) = (agent.walks()?, agent.programs()?);
     let cpu = agent.cpu_share(observed)?;
-    let spent = agent.programs()?.since(&before);
+    let (spent, samples) = (agent.programs()?.since(&before), agent.walks()? - walks);
     drop(stats);
 
     let sockets = f64::from(2 * LIVE_CONNECTIONS);
-    let samples = observed.as_secs_f64() / SAMPLE_INTERVAL.as_secs_f64();
     let per_socket = |share: f64| share * observed.as_secs_f64() / samples / sockets * 1e6;
     let kernel = spent.on_demand.time.as_secs_f64() / samples / sockets * 1e6;
     report.add("one live socket, one sample: kernel", kernel, "us", Budget::AtMost(1.0));

@@ -115,11 +115,12 @@ impl Agent {
 
     /// Connections counted as opened to a port.
     pub(super) fn opened_to(&self, port: u16) -> anyhow::Result<f64> {
-        let text = self.scrape()?;
-        let label = format!("server_port=\"{port}\"");
-        let series = text.lines().filter(|it| it.starts_with("ridley_link_connections_opened_total{"));
-        let values = series.filter(|it| it.contains(&label)).filter_map(|it| it.rsplit(' ').next());
-        values.map(|it| it.parse::<f64>().with_context(|| format!("`{it}` is no number"))).sum()
+        sum(&self.scrape()?, "ridley_link_connections_opened_total", &format!("server_port=\"{port}\""))
+    }
+
+    /// How often the agent has walked the kernel's sockets.
+    pub(super) fn walks(&self) -> anyhow::Result<f64> {
+        sum(&self.scrape()?, "ridley_ebpf_walks_total", "outcome=")
     }
 
     fn scrape(&self) -> anyhow::Result<String> {
@@ -143,6 +144,13 @@ impl Drop for Agent {
     }
 }
 
+/// Adds up the series of a metric that have a label.
+fn sum(exposition: &str, metric: &str, label: &str) -> anyhow::Result<f64> {
+    let series = exposition.lines().filter_map(|it| it.strip_prefix(metric)).filter(|it| it.starts_with('{'));
+    let values = series.filter(|it| it.contains(label)).filter_map(|it| it.rsplit(' ').next());
+    values.map(|it| it.parse::<f64>().with_context(|| format!("`{it}` is no number"))).sum()
+}
+
 fn free_endpoint() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?)
@@ -161,4 +169,21 @@ service:
     metrics: {{ receivers: [links], exporters: [prometheus] }}
 "
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_of_one_metric_with_one_label_are_added_up() {
+        let exposition = "\
+# TYPE opened_total counter
+opened_total{client=\"a b\",port=\"80\"} 3
+opened_total{client=\"c\",port=\"80\"} 4
+opened_total{client=\"c\",port=\"8080\"} 50
+opened_total_other{port=\"80\"} 600
+";
+        assert_eq!(sum(exposition, "opened_total", "port=\"80\"").unwrap(), 7.0);
+    }
 }
