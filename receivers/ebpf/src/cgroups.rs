@@ -5,15 +5,24 @@ use std::{
 
 use abi::CgroupNames;
 
-/// More cgroups than a node has at a time; the oldest makes room.
+/// More cgroups than a node has at a time; one that no connection asked for of late makes room.
 const MAX_CGROUPS: usize = 1 << 13;
 
 /// Paths of cgroups by id. Connections of one cgroup share one path.
 #[derive(Debug, Default)]
 pub(crate) struct Cgroups {
-    // `None` if the names cannot be had, so that it is not tried again.
-    paths: HashMap<u64, Option<Arc<str>>>,
+    paths: HashMap<u64, Known>,
+    // Each cgroup once. A record names a cgroup once and not again while the programs remember that, so that those in
+    // use must stay, however many came and went since.
     order: VecDeque<u64>,
+}
+
+#[derive(Debug)]
+struct Known {
+    // `None` if the names cannot be had, so that it is not tried again.
+    path: Option<Arc<str>>,
+    // Whether it was asked for since it was last spared.
+    is_used: bool,
 }
 
 impl Cgroups {
@@ -33,18 +42,29 @@ impl Cgroups {
     }
 
     /// Returns the path of a cgroup from the root of the hierarchy, if it is known.
-    pub(crate) fn path(&self, id: u64) -> Option<Arc<str>> {
-        self.paths.get(&id).cloned().flatten()
+    pub(crate) fn path(&mut self, id: u64) -> Option<Arc<str>> {
+        let known = self.paths.get_mut(&id)?;
+        known.is_used = true;
+        known.path.clone()
     }
 
     fn remember(&mut self, id: u64, path: Option<Arc<str>>) {
-        if self.paths.insert(id, path).is_none() {
+        if self.paths.insert(id, Known { path, is_used: false }).is_none() {
             self.order.push_back(id);
         }
-        if self.order.len() > MAX_CGROUPS
+        while self.order.len() > MAX_CGROUPS
             && let Some(oldest) = self.order.pop_front()
         {
-            self.paths.remove(&oldest);
+            match self.paths.get_mut(&oldest) {
+                // Spared once; after a whole round none is marked any more.
+                Some(known) if known.is_used => {
+                    known.is_used = false;
+                    self.order.push_back(oldest);
+                }
+                _ => {
+                    self.paths.remove(&oldest);
+                }
+            }
         }
     }
 }
@@ -74,6 +94,29 @@ mod tests {
         assert_eq!(cgroups.path(1).as_deref(), Some("/"));
         assert_eq!((cgroups.path(9), cgroups.contains(9)), (None, true));
         assert_eq!((cgroups.path(8), cgroups.contains(8)), (None, false));
+    }
+
+    /// Services live for months, jobs for seconds: those must not push these out.
+    #[test]
+    fn a_cgroup_in_use_stays() {
+        let mut cgroups = Cgroups::default();
+        cgroups.insert(&names(1, &["nginx.service"]));
+        for id in 2..4 * MAX_CGROUPS as u64 {
+            cgroups.insert(&names(id, &["job"]));
+            assert_eq!(cgroups.path(1).as_deref(), Some("/nginx.service"), "after {id}");
+        }
+        assert_eq!((cgroups.paths.len(), cgroups.order.len()), (MAX_CGROUPS, MAX_CGROUPS));
+    }
+
+    /// If all are in use the oldest goes all the same.
+    #[test]
+    fn the_bound_holds_when_all_are_in_use() {
+        let mut cgroups = Cgroups::default();
+        for id in 0..=MAX_CGROUPS as u64 {
+            cgroups.insert(&names(id, &["leaf"]));
+            cgroups.path(id);
+        }
+        assert_eq!((cgroups.paths.len(), cgroups.order.len()), (MAX_CGROUPS, MAX_CGROUPS));
     }
 
     #[test]
