@@ -1,4 +1,5 @@
 use component::{Counter, Gauge, Telemetry};
+use model::Signal;
 
 use crate::pairing::Report;
 
@@ -13,6 +14,7 @@ pub(crate) struct Instruments {
     mismatched_connections: Counter,
     mismatched_bytes: Counter,
     missed_retransmits: Counter,
+    dropped_shutdown: Counter,
     remembered: Gauge,
 }
 
@@ -61,6 +63,7 @@ impl Instruments {
                 "{segment}",
                 "Retransmitted segments that the other end reported when no record could take them any more.",
             ),
+            dropped_shutdown: telemetry.dropped(Signal::Flows, "shutdown"),
             remembered: telemetry.gauge(
                 "ridley.join.connections",
                 "{connection}",
@@ -68,6 +71,11 @@ impl Instruments {
                 &[],
             ),
         }
+    }
+
+    /// Counts records that were held when the processor was ended.
+    pub(crate) fn lost(&self, n_records: usize) {
+        self.dropped_shutdown.add(n_records as u64);
     }
 
     pub(crate) fn add(&self, report: Report, n_remembered: usize) {
