@@ -242,7 +242,11 @@ impl Agent {
         let mut last = None;
         while let Ok(scrape) = self.scrape() {
             last = Some(scrape);
-            ensure!(start.elapsed() < PATIENCE, "the agent does not end\n{}", self.in_its_words());
+            ensure!(
+                start.elapsed() < poll::patient(PATIENCE),
+                "the agent does not end\n{}",
+                self.in_its_words()
+            );
         }
         // The endpoint closes first, the process ends soon after.
         let status = self.await_end(PATIENCE.saturating_sub(start.elapsed()))?;

@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use crate::{
     binary,
     plan::{Event, Order, Plan, Report},
+    poll,
     world::{Namespace, World},
 };
 
@@ -70,7 +71,7 @@ impl Peer {
             orders,
             events,
             complaints: Some(complaints),
-            patience: PATIENCE,
+            patience: poll::patient(PATIENCE),
         };
         peer.write(&serde_json::to_string(plan)?)?;
         Ok(peer)
@@ -127,7 +128,7 @@ impl Peer {
 
     /// Expects an answer soon or never: the other peer has failed.
     pub fn hurry(&mut self) {
-        self.patience = Duration::from_secs(1);
+        self.patience = poll::patient(Duration::from_secs(1));
     }
 
     /// Lets the connections go on after a hold.

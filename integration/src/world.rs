@@ -199,6 +199,9 @@ table inet faults {
 /// An interface can be used at once, instead of after a second in which nobody claimed its address.
 const NO_ADDRESS_DETECTION: &str = "net.ipv6.conf.default.dad_transmits=0";
 
+/// What a kernel does not know is left out: before 6.5 there are no linear timeouts.
+const SET_SYSCTLS: [&str; 3] = ["-e", "-q", "-w"];
+
 /// Nodes forward, and say of every packet, not of some, that it cannot be delivered.
 const NODE_SYSCTLS: [&str; 5] = [
     NO_ADDRESS_DETECTION,
@@ -394,7 +397,7 @@ impl World {
     }
 
     fn build_node(&self, node: Namespace, pods: &[Namespace]) -> anyhow::Result<()> {
-        self.run_in(node, "sysctl", &[&["-q", "-w"], &NODE_SYSCTLS[..]].concat())?;
+        self.run_in(node, "sysctl", &[&SET_SYSCTLS[..], &NODE_SYSCTLS[..]].concat())?;
         let subnet = if node == Namespace::NodeA { 1 } else { 2 };
         let (gateway4, gateway6) = (format!("10.244.{subnet}.1"), format!("fd00:{subnet}::1"));
         self.ip_in(
@@ -408,7 +411,7 @@ impl World {
             ),
         )?;
         for pod in pods {
-            self.run_in(*pod, "sysctl", &[&["-q", "-w"], &POD_SYSCTLS[..]].concat())?;
+            self.run_in(*pod, "sysctl", &[&SET_SYSCTLS[..], &POD_SYSCTLS[..]].concat())?;
             let (veth, namespace) = (pod.as_str(), self.namespace(*pod));
             self.ip_in(
                 node,
