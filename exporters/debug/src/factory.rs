@@ -2,6 +2,7 @@ use std::io::{self, IsTerminal};
 
 use component::{BoxError, Context, Exporter, Factory, Stability};
 use model::Signal;
+use tokio::task;
 
 use crate::{
     Config,
@@ -35,7 +36,8 @@ async fn create(config: Config, context: Context) -> Result<Box<dyn Exporter>, B
         color: color.decide(is_terminal && !is_dumb && !no_color),
         size,
     };
-    let screen = Screen::start(io::stdout()).map_err(StartError)?;
+    // A thread has the privileges of the one that starts it, and those of the runtime have no more than running needs.
+    let screen = task::spawn_blocking(|| Screen::start(io::stdout())).await?.map_err(StartError)?;
     Ok(Box::new(DebugExporter::new(display, screen, Instruments::new(&context.telemetry))))
 }
 

@@ -92,6 +92,9 @@ pub trait Settings: fmt::Debug + Send + Sync {
     fn validate(&self) -> Vec<InvalidSetting>;
 
     /// Creates the component: binds sockets, opens files, loads programs.
+    ///
+    /// What needs a privilege is done here, for it may be gone when the component runs. Tasks and blocking work have no
+    /// privilege but those that running needs; a thread that the future itself starts keeps what there is for creating.
     fn create(&self, context: Context) -> BoxFuture<Result<Created, BoxError>>;
 }
 

@@ -50,6 +50,13 @@ pub(crate) struct Options {
     /// Form of the log, which goes to standard error
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) log_format: LogFormat,
+
+    /// Keep all privileges and allow all system calls when running; for those who look for a fault
+    ///
+    /// Otherwise `ridley run` gives up every capability that it does not need, and the system calls that an observer never
+    /// needs: to start programs, to touch other processes, to change the machine.
+    #[arg(long, global = true)]
+    pub(crate) no_sandbox: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]

@@ -12,6 +12,7 @@ mod list;
 mod log;
 mod output;
 mod run;
+mod sandbox;
 mod settings;
 mod signals;
 mod validate;
