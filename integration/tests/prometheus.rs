@@ -1,9 +1,7 @@
 //! What Prometheus itself says of the agent's exposition.
 
 use std::{
-    env,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -112,10 +110,9 @@ impl Prometheus {
         let path = folder.path().join("prometheus.yml");
         std::fs::write(&path, config).context("cannot write Prometheus's configuration")?;
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let program = program();
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
-            .arg(&program)
+            .arg("prometheus")
             .arg(format!("--config.file={}", path.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"))
@@ -128,10 +125,7 @@ impl Prometheus {
         poll::until(Duration::from_secs(30), || {
             if let Some(status) = prometheus.child.try_wait()? {
                 // `setpriv` says 127 when there is no such program.
-                bail!(
-                    "{} ended with {status}; is Debian's package `prometheus` installed?",
-                    program.display()
-                );
+                bail!("prometheus ended with {status}; is Debian's package `prometheus` installed?");
             }
             prometheus.query("up").map(drop)
         })?;
@@ -162,10 +156,4 @@ impl Drop for Prometheus {
         let _killed = self.child.kill();
         let _waited = self.child.wait();
     }
-}
-
-/// The server of the folder of tools, if there is one, else the installed one.
-fn program() -> PathBuf {
-    let prebuilt = env::var_os("RIDLEY_TOOLS").map(|folder| PathBuf::from(folder).join("bin/prometheus"));
-    prebuilt.filter(|it| it.is_file()).unwrap_or_else(|| PathBuf::from("prometheus"))
 }
