@@ -53,10 +53,10 @@ impl Sandbox {
         Ok(Self { keep, given_up: held.difference(keep.set_up) })
     }
 
-    /// Leaves the calling thread with the capabilities that running needs.
+    /// Leaves the calling thread with the capabilities that running needs, as far as it has them.
     pub(crate) fn enter_thread(self) {
-        // The set that is left is a part of that which `begin` left, and nothing else can be refused.
-        capabilities::limit_to(self.keep.run).expect("what worked for the main thread works for others");
+        let limited = capabilities::held().and_then(|held| capabilities::limit_to(held & self.keep.run));
+        limited.expect("a thread may give up what it has, as the main thread could");
     }
 
     /// Leaves the calling thread with the capabilities that running needs, and refuses to all threads, also to future

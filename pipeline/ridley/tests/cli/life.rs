@@ -1,6 +1,7 @@
 //! Starting, stopping and being stopped.
 
 use std::{
+    fs,
     io::{self, Read, Write},
     net::TcpStream,
     process::{Command, Stdio},
@@ -116,6 +117,37 @@ fn a_json_log_is_json_only() {
     let Ended { stderr, .. } = running.end();
     for line in stderr.lines() {
         assert!(line.starts_with("{\"timestamp\":") && line.ends_with('}'), "{line}");
+    }
+}
+
+/// A replay needs no privilege, so whoever runs it: no thread has any, and none gets any.
+#[test]
+fn a_run_gives_up_what_it_does_not_need() {
+    let mut running = Running::start(hour(&[]));
+    metrics_address(&mut running);
+    for status in running.threads() {
+        for line in
+            ["CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"]
+        {
+            assert!(status.lines().any(|it| it == line), "no line `{line}` in:\n{status}");
+        }
+    }
+}
+
+#[test]
+fn a_run_keeps_everything_on_demand_and_says_so() {
+    let mut command = hour(&[]);
+    command.arg("--no-sandbox");
+    let mut running = Running::start(command);
+    running.wait_for("`--no-sandbox`");
+    metrics_address(&mut running);
+    let own = fs::read_to_string("/proc/self/status").unwrap();
+    let rights = |status: &str| -> Vec<String> {
+        let names = ["CapPrm:", "CapEff:", "CapBnd:", "NoNewPrivs:", "Seccomp:"];
+        status.lines().filter(|it| names.iter().any(|name| it.starts_with(name))).map(str::to_owned).collect()
+    };
+    for status in running.threads() {
+        assert_eq!(rights(&status), rights(&own));
     }
 }
 

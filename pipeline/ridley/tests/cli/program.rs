@@ -107,6 +107,16 @@ impl Running {
         }
     }
 
+    /// Returns what the kernel tells of each thread.
+    pub(crate) fn threads(&self) -> Vec<String> {
+        let folder = format!("/proc/{}/task", self.child.id());
+        let threads = fs::read_dir(folder).unwrap().map(|it| it.unwrap().path().join("status"));
+        // One that ended meanwhile has nothing to tell.
+        let told: Vec<_> = threads.filter_map(|it| fs::read_to_string(it).ok()).collect();
+        assert!(!told.is_empty());
+        told
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
