@@ -121,6 +121,8 @@ fn idle(binary: &Path, observed: Duration, report: &mut Report) -> anyhow::Resul
     let others = (machine::busy_time()? - busy).as_secs_f64() / observed.as_secs_f64() - cpu;
     // What else the machine did: the more, the less the other figures say.
     report.add("this machine without load: CPU of all others", others * 100.0, "% of a core", Budget::None);
+    let sockets = agent.sockets()?;
+    report.add("this machine without load: live sockets", sockets, "", Budget::None);
     report.add("agent, idle host: CPU", cpu * 100.0, "% of a core", Budget::AtMost(0.3));
     report.add("agent, idle host: resident memory", agent.resident_mib()?, "MiB", Budget::AtMost(16.0));
     agent.stop()

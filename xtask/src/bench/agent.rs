@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::{kernel::Programs, pause};
+use super::{kernel::Programs, machine, pause};
 
 /// How long a start may take before it counts as failed.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -89,16 +89,10 @@ impl Agent {
         Ok((self.cpu_time()?.saturating_sub(before)).as_secs_f64() / began.elapsed().as_secs_f64())
     }
 
-    /// Time on a processor of all of its threads.
+    /// Time on a processor of all of its threads, those that have ended too.
     pub(super) fn cpu_time(&self) -> anyhow::Result<Duration> {
-        let mut nanos = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            // The first number is the time on a processor, in nanoseconds: finer than the ticks of `stat`.
-            let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
-            let first = schedstat.split_whitespace().next().context("schedstat is empty")?;
-            nanos += first.parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(nanos))
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        machine::cpu_time(&stat)
     }
 
     pub(super) fn resident_mib(&self) -> anyhow::Result<f64> {
@@ -116,6 +110,11 @@ impl Agent {
     /// Connections counted as opened to a port.
     pub(super) fn opened_to(&self, port: u16) -> anyhow::Result<f64> {
         sum(&self.scrape()?, "ridley_link_connections_opened_total", &format!("server_port=\"{port}\""))
+    }
+
+    /// Live sockets that the agent follows.
+    pub(super) fn sockets(&self) -> anyhow::Result<f64> {
+        sum(&self.scrape()?, "ridley_ebpf_connections", "{")
     }
 
     /// How often the agent has walked the kernel's sockets.

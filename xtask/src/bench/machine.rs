@@ -30,7 +30,22 @@ pub(super) fn describe(root: &Path) -> anyhow::Result<String> {
 /// Time that all processors together have not been idle since the machine started.
 pub(super) fn busy_time() -> anyhow::Result<Duration> {
     let stat = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
-    busy_ticks(&stat).map(|it| Duration::from_millis(it * 1_000 / TICKS_PER_SEC))
+    busy_ticks(&stat).map(duration)
+}
+
+/// Time on a processor of a process and of its threads, from the text of its `stat`.
+pub(super) fn cpu_time(stat: &str) -> anyhow::Result<Duration> {
+    // The name in brackets may contain anything; what follows the last bracket is field 3.
+    let (_, fields) = stat.rsplit_once(')').context("stat of a process lacks its name")?;
+    let mut times = fields.split_whitespace().skip(11).map(str::parse::<u64>);
+    match (times.next(), times.next()) {
+        (Some(Ok(user)), Some(Ok(system))) => Ok(duration(user + system)),
+        _ => bail!("stat of a process says {stat:?}"),
+    }
+}
+
+fn duration(ticks: u64) -> Duration {
+    Duration::from_millis(ticks * 1_000 / TICKS_PER_SEC)
 }
 
 /// What `sysconf(_SC_CLK_TCK)` is on every Linux for x86-64 and arm64.
@@ -62,6 +77,13 @@ mod tests {
     fn idle_and_waiting_are_not_busy() {
         let stat = "cpu  100 20 3 9000 800 4 5 6 0 0\ncpu0 50 10 1 4500 400 2 2 3 0 0\n";
         assert_eq!(busy_ticks(stat).unwrap(), 100 + 20 + 3 + 4 + 5 + 6);
+    }
+
+    /// The name of a process may look like the fields behind it.
+    #[test]
+    fn time_of_a_process_is_behind_its_name() {
+        let stat = "7 (a) R 1 2) S 1 7 7 0 -1 4194304 91 79 0 0 150 50 9 9 20 0 1 0 95193 2654208 386";
+        assert_eq!(cpu_time(stat).unwrap(), Duration::from_secs(2));
     }
 
     #[test]
