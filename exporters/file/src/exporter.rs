@@ -26,7 +26,10 @@ impl FileExporter {
     async fn drive(self, mut input: Input) -> Result<(), BoxError> {
         let Self { mut file, instruments, mut failing } = self;
         while let Some(batch) = input.recv().await {
-            let Batch::Flows(flows) = batch else { continue };
+            let Batch::Flows(flows) = batch else {
+                instruments.wrong_signal.add(batch.n_items());
+                continue;
+            };
             let n_records = flows.records.len();
             let written;
             (file, written) = task::spawn_blocking(move || write(file, &flows.records)).await?;

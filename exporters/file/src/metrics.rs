@@ -5,6 +5,7 @@ use model::Signal;
 #[derive(Debug)]
 pub(crate) struct Instruments {
     pub(crate) write_failed: Counter,
+    pub(crate) wrong_signal: Counter,
     pub(crate) written: Counter,
     pub(crate) rotations: Counter,
 }
@@ -13,6 +14,7 @@ impl Instruments {
     pub(crate) fn new(telemetry: &Telemetry) -> Self {
         Self {
             write_failed: telemetry.dropped(Signal::Flows, "write_failed"),
+            wrong_signal: telemetry.dropped(Signal::Metrics, "wrong_signal"),
             written: telemetry.counter("ridley.file.written", "By", "Bytes written to the file.", &[]),
             rotations: telemetry.counter(
                 "ridley.file.rotations",

@@ -1,7 +1,7 @@
 //! What is expected of every component, and what only this one promises, through its public face.
 
 use component::ErrorChain;
-use component_test::{Compliance, Harness, flow, flows};
+use component_test::{Compliance, Harness, flow, flows, points};
 use model::{CloseReason, Flow};
 use tempfile::TempDir;
 
@@ -29,6 +29,17 @@ async fn what_goes_in_can_be_read_back() {
     let read: Vec<Flow> = text.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
     assert_eq!(read, [flow().id(1).build(), flow().id(2).build(), flow().id(3).build()]);
     assert_eq!(component_test::value(&outcome.registry, "ridley.file.written", &[]), text.len() as i64);
+}
+
+#[tokio::test]
+async fn what_is_no_flow_record_is_counted() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("flows.jsonl");
+    let harness = Harness::start(&file_exporter::factory(), &format!("path: {}", path.display())).await;
+    harness.send(points(3)).await;
+    let outcome = harness.finish().await;
+    outcome.result.unwrap();
+    assert_eq!(outcome.ledger.dropped, 3);
 }
 
 /// Whoever reads the error knows what to change, and where.
