@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Command::Run => run::run(&options),
         Command::Validate => validate::validate(&options),
         Command::Components => list::list(),
-        Command::Check => check::check(),
+        Command::Check => check::check(&options),
         Command::Version => version::version(),
     };
     result.unwrap_or_else(|err| {
