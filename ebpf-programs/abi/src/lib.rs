@@ -21,5 +21,8 @@ pub use self::{
     record::{CgroupRecord, ConnectionRecord, ListenerRecord, Record, RecordKind},
     skip::SkipReason,
     socket::{Role, Sent, SequenceNumbers, Socket, state},
-    walk::{BUCKETS_PER_CHUNK, MAX_CHAIN, MAX_SOCKETS, MAX_TABLES, Table, WalkArguments, WalkState},
+    walk::{
+        BUCKETS_PER_CHUNK, MAX_CHAIN, MAX_ELEMENTS, MAX_FLAT_STEPS, MAX_SOCKETS, MAX_TABLES, Table,
+        WalkArguments, WalkState,
+    },
 };

@@ -6,8 +6,16 @@ pub const BUCKETS_PER_CHUNK: u32 = 512;
 /// Most sockets that one run of `walk` yields. A bucket with more is skipped and counted.
 pub const MAX_SOCKETS: u32 = 4096;
 
-/// Most sockets of any state in one bucket.
+/// Most sockets of any state in one bucket, for the variant of `walk` that is called by `bpf_loop`.
 pub const MAX_CHAIN: u32 = 1 << 14;
+
+/// How often the variants of `walk` and `boot` that visit the elements of a map can repeat themselves: so many sockets of
+/// any state in one bucket, and so many network namespaces.
+pub const MAX_ELEMENTS: u32 = 1 << 12;
+
+/// How many steps one run of the variants without callbacks takes. For `walk` one step is a bucket that is not empty, or a
+/// socket in it; a bucket that takes more is skipped and counted. For `boot` it is a network namespace.
+pub const MAX_FLAT_STEPS: u32 = 1 << 12;
 
 /// Most distinct hash tables: one, and one more for each network namespace that has its own.
 pub const MAX_TABLES: u32 = 1024;
@@ -73,6 +81,8 @@ pub struct WalkState {
     pub next_bucket: u32,
     /// Result of both: how much was skipped and counted by a reason.
     pub n_skipped: u32,
+    /// Result of `boot`: the process (thread group) that asked, as the kernel numbers it.
+    pub process: u32,
 
     /// Work of `walk`: the bucket it is in.
     pub bucket: u32,
@@ -86,6 +96,8 @@ pub struct WalkState {
     pub full: u32,
     /// Work of `walk`: buckets of the chunk that are not empty.
     pub n_pending: u32,
+    /// Work of `walk`: how many of them were begun.
+    pub n_begun: u32,
     /// Work of `walk`: the argument.
     pub mask: u32,
     /// Work of `walk`: the argument.

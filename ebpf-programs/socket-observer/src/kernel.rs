@@ -89,6 +89,12 @@ pub(crate) fn current_process(command: &mut [u8; 16]) -> u32 {
     let task = unsafe { bpf_get_current_task() };
     let leader: u64 = read(task + offset!(task_group_leader));
     read_into(command, leader + offset!(task_comm));
+    current_process_id()
+}
+
+/// Returns the current process (thread group), as no namespace of processes numbers it.
+#[inline(always)]
+pub(crate) fn current_process_id() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
 }
 

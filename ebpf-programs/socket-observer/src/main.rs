@@ -3,11 +3,11 @@
 //! | program | runs | does |
 //! | --- | --- | --- |
 //! | `on_state_change` | at each change of a TCP socket's state (`inet_sock_set_state`) | records begins and ends |
-//! | `boot` | when the receiver asks | finds the kernel's tables of connections |
-//! | `walk` | when the receiver asks | copies the sockets of a part of a table |
+//! | `boot`, `boot_elements`, `boot_flat` | when the receiver asks | finds the kernel's tables of connections |
+//! | `walk`, `walk_elements`, `walk_flat` | when the receiver asks | copies the sockets of a part of a table |
 //! | `name_cgroup` | when the receiver asks | reads the names of one cgroup |
 //!
-//! The last three are loaded as raw tracepoint programs and never attached: the receiver runs them by
+//! All but the first are loaded as raw tracepoint programs and never attached: the receiver runs them by
 //! `BPF_PROG_TEST_RUN`, one at a time. No program runs per packet or per call to send or receive, and none decides
 //! anything: they observe.
 //!
@@ -21,10 +21,12 @@
 //! | `CGROUPS` | which cgroups' names were recorded | nothing |
 //! | `WALK`, `SOCKETS`, `TABLES`, `CGROUP` | results of `walk`, `boot`, `name_cgroup` | has them mapped, reads |
 //! | `SCRATCH`, `TCP` | what is copied of a table and of a socket | nothing |
+//! | `ELEMENTS` | is visited to repeat something | nothing |
 //!
 //! # Minimum kernel version
 //!
-//! 5.17, for `bpf_loop` in `walk` and `boot`; everything else needs 5.10, for `BPF_PROG_TEST_RUN` of raw tracepoints.
+//! 5.10, for `BPF_PROG_TEST_RUN` of raw tracepoints. Of `walk` and `boot` there are variants, see [`walk`]: the receiver
+//! takes the first that the kernel accepts.
 
 #![no_std]
 #![no_main]
@@ -48,7 +50,21 @@ fn on_state_change(ctx: RawTracePointContext) -> i32 {
 /// Finds the tables of connections of all network namespaces. Takes no arguments.
 #[raw_tracepoint]
 fn boot(_ctx: RawTracePointContext) -> i32 {
-    walk::find_tables();
+    walk::find_tables::<walk::Calls>();
+    0
+}
+
+/// Like `boot`, for Linux 5.13.
+#[raw_tracepoint]
+fn boot_elements(_ctx: RawTracePointContext) -> i32 {
+    walk::find_tables::<walk::Elements>();
+    0
+}
+
+/// Like `boot`, for Linux 5.10.
+#[raw_tracepoint]
+fn boot_flat(_ctx: RawTracePointContext) -> i32 {
+    walk::find_tables_flat();
     0
 }
 
@@ -56,6 +72,20 @@ fn boot(_ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 fn walk(ctx: RawTracePointContext) -> i32 {
     walk::walk(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3), ctx.arg(4));
+    0
+}
+
+/// Like `walk`, for Linux 5.13; reads one chunk, whatever is asked for.
+#[raw_tracepoint]
+fn walk_elements(ctx: RawTracePointContext) -> i32 {
+    walk::walk_elements(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(4));
+    0
+}
+
+/// Like `walk`, for Linux 5.10; reads one chunk at most, whatever is asked for.
+#[raw_tracepoint]
+fn walk_flat(ctx: RawTracePointContext) -> i32 {
+    walk::walk_flat(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(4));
     0
 }
 

@@ -1,6 +1,9 @@
 //! Every map, and the only ways into them.
 
-use abi::{BUCKETS_PER_CHUNK, CgroupNames, MAX_SOCKETS, MAX_TABLES, SkipReason, Socket, Table, WalkState};
+use abi::{
+    BUCKETS_PER_CHUNK, CgroupNames, MAX_ELEMENTS, MAX_SOCKETS, MAX_TABLES, SkipReason, Socket, Table,
+    WalkState,
+};
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     macros::map,
@@ -45,6 +48,10 @@ static CGROUP: Array<CgroupNames> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map]
 static SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
+
+/// Its elements are visited to repeat something; nothing is in them.
+#[map]
+pub(crate) static ELEMENTS: Array<u32> = Array::with_max_entries(MAX_ELEMENTS, 0);
 
 #[map]
 static TCP: PerCpuArray<Room> = PerCpuArray::with_max_entries(1, 0);

@@ -41,6 +41,22 @@ pub struct Config {
     ///
     /// Those beyond are counted in `ridley.ebpf.untracked`, and reported as a whole when they end.
     pub max_connections: NonZeroUsize,
+
+    /// What to do with connections of the agent itself: scrapes that it answers, what it exports.
+    ///
+    /// They are counted in `ridley.ebpf.own.connections` and `ridley.ebpf.own.bytes` either way.
+    pub own_traffic: OwnTraffic,
+}
+
+/// What to do with connections of the agent itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnTraffic {
+    /// Leave them out, at both ends.
+    #[default]
+    Exclude,
+    /// Pass them on like all others.
+    Include,
 }
 
 impl Default for Config {
@@ -50,13 +66,14 @@ impl Default for Config {
             drain_interval: Duration::from_millis(100),
             ring_bytes: NonZeroU32::new(1 << 21).expect("2 MiB is not zero"),
             max_connections: NonZeroUsize::new(100_000).expect("100 000 is not zero"),
+            own_traffic: OwnTraffic::Exclude,
         }
     }
 }
 
 impl component::Config for Config {
     fn validate(&self) -> Vec<InvalidSetting> {
-        let Self { sample_interval, drain_interval, ring_bytes, max_connections: _ } = self;
+        let Self { sample_interval, drain_interval, ring_bytes, max_connections: _, own_traffic: _ } = self;
         let mut invalid = Vec::new();
         let mut refuse =
             |path: &str, message| invalid.push(InvalidSetting { path: path.to_owned(), message });
@@ -92,6 +109,7 @@ mod tests {
             drain_interval: Duration::from_millis(50),
             ring_bytes: NonZeroU32::new(1 << 23).unwrap(),
             max_connections: NonZeroUsize::new(5_000).unwrap(),
+            own_traffic: OwnTraffic::Include,
         };
         assert_eq!(config, expected);
         assert_eq!(component::Config::validate(&config), []);

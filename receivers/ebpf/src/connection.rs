@@ -95,6 +95,8 @@ pub(crate) struct Connection {
     pub(crate) last_walk: u64,
     /// Whether it waits to be reported.
     pub(crate) is_queued: bool,
+    /// Whether one of its ends is the agent's, which is settled with its first report.
+    pub(crate) is_own: bool,
 }
 
 impl Connection {
@@ -130,12 +132,17 @@ impl Connection {
             reported_at: since,
             last_walk: 0,
             is_queued: false,
+            is_own: false,
         }
     }
 
     pub(crate) fn with_process(mut self, process: Option<Process>) -> Self {
         self.process = process;
         self
+    }
+
+    pub(crate) fn set_process(&mut self, process: Option<Process>) {
+        self.process = process;
     }
 
     pub(crate) fn with_connect(mut self, connect: Option<Duration>) -> Self {
@@ -149,6 +156,16 @@ impl Connection {
 
     pub(crate) const fn ends(&self) -> Ends {
         self.ends
+    }
+
+    /// Returns whether nothing was reported yet.
+    pub(crate) const fn is_new(&self) -> bool {
+        self.begin.is_some()
+    }
+
+    /// Returns whose the local end is, if that is known.
+    pub(crate) const fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
     }
 
     pub(crate) const fn has_ended(&self) -> bool {

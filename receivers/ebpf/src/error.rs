@@ -65,7 +65,7 @@ pub enum LoadError {
         "cannot load the eBPF programs without privilege; run as root or grant CAP_BPF and CAP_PERFMON (`ridley check` \
          shows what is missing)"
     )]
-    NotPermitted(#[source] Box<LoadError>),
+    NotPermitted(#[source] Refused),
     /// The compiled programs or their maps were refused.
     #[error("cannot create the eBPF maps")]
     CreateMaps(#[source] Box<EbpfError>),
@@ -112,23 +112,40 @@ pub enum LoadError {
     WatchRing(#[source] io::Error),
 }
 
+/// What the operating system did not let this process do.
+///
+/// Without what lies between: which of many maps or programs came first differs from run to run, and is no matter.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}")]
+pub struct Refused {
+    operation: String,
+    #[source]
+    answer: io::Error,
+}
+
 impl LoadError {
-    /// Returns whether the operating system's answer was that this process may not.
-    fn is_not_permitted(&self) -> bool {
+    /// Returns what the operating system answered, if that was that this process may not.
+    fn denial(&self) -> Option<io::Error> {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
         while let Some(err) = cause {
-            if err.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::PermissionDenied)
+            if let Some(answer) = err.downcast_ref::<io::Error>()
+                && answer.kind() == io::ErrorKind::PermissionDenied
             {
-                return true;
+                return Some(
+                    answer.raw_os_error().map_or(answer.kind().into(), io::Error::from_raw_os_error),
+                );
             }
             cause = err.source();
         }
-        false
+        None
     }
 
     /// Says what to do if privilege is missing; else returns the error as it is.
     pub(crate) fn or_not_permitted(self) -> Self {
-        if self.is_not_permitted() { Self::NotPermitted(Box::new(self)) } else { self }
+        match self.denial() {
+            Some(answer) => Self::NotPermitted(Refused { operation: self.to_string(), answer }),
+            None => self,
+        }
     }
 }
 
@@ -141,4 +158,34 @@ pub struct RunProgramError {
     /// Why.
     #[source]
     pub source: Box<ProgramError>,
+}
+
+#[cfg(test)]
+mod tests {
+    use component::ErrorChain;
+
+    use super::*;
+
+    const EPERM: i32 = 1;
+
+    /// Which map came first differs from run to run, and so would the line.
+    #[test]
+    fn a_refusal_tells_the_operation_and_the_answer_alone() {
+        let source = MapError::CreateError {
+            name: "CGROUPS".to_owned(),
+            io_error: io::Error::from_raw_os_error(EPERM),
+        };
+        let error = LoadError::CreateMaps(Box::new(EbpfError::MapError(source))).or_not_permitted();
+        let said = ErrorChain(&error).to_string();
+        assert!(said.contains("grant CAP_BPF and CAP_PERFMON"), "{said}");
+        let end = "cannot create the eBPF maps: Operation not permitted (os error 1)";
+        assert!(said.ends_with(end), "{said}");
+    }
+
+    /// More privilege would not help.
+    #[test]
+    fn another_answer_is_passed_on() {
+        let error = LoadError::WatchRing(io::ErrorKind::OutOfMemory.into()).or_not_permitted();
+        assert!(matches!(error, LoadError::WatchRing(_)), "{error:?}");
+    }
 }

@@ -22,6 +22,7 @@ mod metrics;
 mod needs;
 mod object;
 mod observer;
+mod own;
 mod receiver;
 mod seed;
 mod source;
@@ -30,8 +31,8 @@ mod verdict;
 mod wake;
 
 pub use self::{
-    config::Config,
-    error::{LayoutError, LoadError, RunProgramError},
+    config::{Config, OwnTraffic},
+    error::{LayoutError, LoadError, Refused, RunProgramError},
     factory::factory,
     needs::{Need, check},
     object::object_hash,

@@ -17,6 +17,14 @@ pub(crate) struct Metrics {
     pub(crate) torn: Counter,
     /// Listening sockets whose process is not remembered, because there were too many.
     pub(crate) forgotten_listeners: Counter,
+    /// The agent's own connections.
+    pub(crate) own_connections: Counter,
+    /// The agent's own attempts that failed.
+    pub(crate) own_failed: Counter,
+    /// Bytes of the agent's own connections, client to server.
+    pub(crate) own_request_bytes: Counter,
+    /// Bytes of the agent's own connections, server to client.
+    pub(crate) own_response_bytes: Counter,
     /// Flow records dropped because the pipeline did not take them.
     pub(crate) dropped_full: Counter,
     /// Flow records dropped because the time for shutdown was over.
@@ -51,6 +59,14 @@ impl Metrics {
                 &[("outcome", outcome)],
             )
         };
+        let own_bytes = |direction| {
+            telemetry.counter(
+                "ridley.ebpf.own.bytes",
+                "By",
+                "Payload of the agent's own connections.",
+                &[("direction", direction)],
+            )
+        };
         Self {
             connections: telemetry.gauge(
                 "ridley.ebpf.connections",
@@ -78,6 +94,20 @@ impl Metrics {
                 "Listening sockets whose process is not remembered, because there are too many.",
                 &[],
             ),
+            own_connections: telemetry.counter(
+                "ridley.ebpf.own.connections",
+                "{connection}",
+                "The agent's own connections.",
+                &[],
+            ),
+            own_failed: telemetry.counter(
+                "ridley.ebpf.own.failed",
+                "{connection}",
+                "The agent's own attempts to connect that failed.",
+                &[],
+            ),
+            own_request_bytes: own_bytes("request"),
+            own_response_bytes: own_bytes("response"),
             dropped_full: telemetry.dropped(Signal::Flows, "full"),
             dropped_shutdown: telemetry.dropped(Signal::Flows, "shutdown"),
             malformed: telemetry.counter(

@@ -13,6 +13,9 @@ use aya::{
     programs::RawTracePoint,
 };
 
+use component::ErrorChain;
+use tracing::debug;
+
 use crate::{
     btf::Btf,
     error::{LoadError, RunProgramError},
@@ -30,18 +33,29 @@ const CHUNKS_PER_RUN: u32 = 8;
 /// Programs that are attached, and where to.
 const ATTACHED: [(&str, &str); 1] = [("on_state_change", "inet_sock_set_state")];
 
-/// Programs that find tables, walk them and name cgroups, each in the variants that kernels of different age accept:
-/// the first that is accepted is used.
-const BOOT: [&str; 1] = ["boot"];
-const WALK: [&str; 1] = ["walk"];
-const NAME_CGROUP: [&str; 1] = ["name_cgroup"];
+/// Reads the names of a cgroup.
+const NAME_CGROUP: &str = "name_cgroup";
+
+/// The programs that find tables and walk them, in one of the variants that kernels of different age accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Variant {
+    boot: &'static str,
+    walk: &'static str,
+    /// How it repeats itself.
+    by: &'static str,
+}
+
+/// Every variant, the best first: the first that the kernel accepts is used.
+const VARIANTS: [Variant; 3] = [
+    Variant { boot: "boot", walk: "walk", by: "bpf_loop" },
+    Variant { boot: "boot_elements", walk: "walk_elements", by: "bpf_for_each_map_elem" },
+    Variant { boot: "boot_flat", walk: "walk_flat", by: "bounded loops" },
+];
 
 /// The loaded programs. Dropping it takes them out of the kernel.
 pub(crate) struct Observer {
     programs: Ebpf,
-    boot: &'static str,
-    walk: &'static str,
-    name_cgroup: &'static str,
+    variant: Variant,
     events: RingBuf<MapData>,
     wakeups: Wakeups,
     skipped: PerCpuArray<MapData, u64>,
@@ -52,6 +66,7 @@ pub(crate) struct Observer {
     // Where the walk is: tables it has still to visit, the last one first, and the next bucket of that.
     pending: Vec<Table>,
     next_bucket: u32,
+    process: u32,
 }
 
 impl Observer {
@@ -59,10 +74,10 @@ impl Observer {
     ///
     /// Returns also what the running kernel cannot tell.
     pub(crate) fn load(ring_bytes: u32) -> Result<(Self, Vec<Degraded>), LoadError> {
-        Self::try_load(ring_bytes).map_err(LoadError::or_not_permitted)
+        Self::try_load(ring_bytes, &VARIANTS).map_err(LoadError::or_not_permitted)
     }
 
-    fn try_load(ring_bytes: u32) -> Result<(Self, Vec<Degraded>), LoadError> {
+    fn try_load(ring_bytes: u32, variants: &[Variant]) -> Result<(Self, Vec<Degraded>), LoadError> {
         let (mut offsets, degraded) = layout::offsets(&Btf::of_running_kernel()?)?;
         offsets.wake_bytes = ring_bytes / 2;
         let mut programs = EbpfLoader::new()
@@ -72,16 +87,14 @@ impl Observer {
             .map_max_entries("EVENTS", ring_bytes)
             .load(OBJECT)
             .map_err(|source| LoadError::CreateMaps(Box::new(source)))?;
-        let boot = load_first(&mut programs, &BOOT)?;
-        let walk = load_first(&mut programs, &WALK)?;
-        let name_cgroup = load_first(&mut programs, &NAME_CGROUP)?;
+        let variant = load_first(&mut programs, variants)?;
+        debug!(by = variant.by, "sockets are walked");
+        load_program(&mut programs, NAME_CGROUP)?;
         let open = |map| move |source| LoadError::OpenMap { map, source: Box::new(source) };
         let events = RingBuf::try_from(take_map(&mut programs, "EVENTS")).map_err(open("EVENTS"))?;
         let skipped = PerCpuArray::try_from(take_map(&mut programs, "SKIPPED")).map_err(open("SKIPPED"))?;
         let mut observer = Self {
-            boot,
-            walk,
-            name_cgroup,
+            variant,
             wakeups: Wakeups::new(&events).map_err(LoadError::WatchRing)?,
             events,
             skipped,
@@ -91,8 +104,13 @@ impl Observer {
             cgroup: map_memory(&programs, "CGROUP", 1)?,
             pending: Vec::new(),
             next_bucket: 0,
+            process: std::process::id(),
             programs,
         };
+        // A walk that cannot run is told when it is tried; then this process goes by the number it knows itself by.
+        if observer.run(variant.boot, [0; 12]).is_ok() {
+            observer.process = observer.state.get(0).process;
+        }
         for (program, tracepoint) in ATTACHED {
             load_program(&mut observer.programs, program)?;
             raw_tracepoint(&mut observer.programs, program).attach(tracepoint).map_err(|source| {
@@ -114,6 +132,10 @@ impl Observer {
 }
 
 impl Source for Observer {
+    fn process(&self) -> u32 {
+        self.process
+    }
+
     async fn woken(&mut self) {
         self.wakeups.woken().await;
     }
@@ -126,7 +148,7 @@ impl Source for Observer {
 
     fn begin_walk(&mut self) -> Result<bool, RunProgramError> {
         self.pending.clear();
-        self.run(self.boot, [0; 12])?;
+        self.run(self.variant.boot, [0; 12])?;
         let WalkState { n_tables, n_skipped, .. } = self.state.get(0);
         for idx in 0..n_tables.min(MAX_TABLES) as usize {
             let table = self.tables.get(idx);
@@ -141,7 +163,7 @@ impl Source for Observer {
     fn walk_step(&mut self, with_ends: bool, sockets: &mut Vec<Socket>) -> Result<Step, RunProgramError> {
         let Some(&table) = self.pending.last() else { return Ok(Step::End) };
         let arguments = WalkArguments { table, first: self.next_bucket, n_chunks: CHUNKS_PER_RUN, with_ends };
-        self.run(self.walk, arguments.to_raw())?;
+        self.run(self.variant.walk, arguments.to_raw())?;
         let WalkState { n_sockets, n_skipped, next_bucket, .. } = self.state.get(0);
         let n_sockets = n_sockets.min(MAX_SOCKETS) as usize;
         sockets.extend((0..n_sockets).map(|idx| self.sockets.get(idx)));
@@ -155,7 +177,7 @@ impl Source for Observer {
     }
 
     fn name_cgroup(&mut self, node: u64) -> Result<CgroupNames, RunProgramError> {
-        self.run(self.name_cgroup, [node, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])?;
+        self.run(NAME_CGROUP, [node, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])?;
         Ok(self.cgroup.get(0))
     }
 
@@ -185,16 +207,21 @@ fn recursion_misses(fdinfo: &str) -> Option<u64> {
     fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
 }
 
-/// Loads the first of the programs that the kernel accepts; the error is the last one's.
-fn load_first(programs: &mut Ebpf, variants: &[&'static str]) -> Result<&'static str, LoadError> {
-    let (last, others) = variants.split_last().expect("every program has a variant");
-    for program in others {
-        if load_program(programs, program).is_ok() {
-            return Ok(program);
+/// Loads the first of the variants that the kernel accepts; the error is the last one's.
+fn load_first(programs: &mut Ebpf, variants: &[Variant]) -> Result<Variant, LoadError> {
+    let (last, others) = variants.split_last().expect("there are variants");
+    let mut load =
+        |it: &Variant| load_program(programs, it.boot).and_then(|()| load_program(programs, it.walk));
+    for variant in others {
+        match load(variant) {
+            Ok(()) => return Ok(*variant),
+            Err(error) => {
+                debug!(by = variant.by, error = %ErrorChain(&error), "the kernel refuses a variant")
+            }
         }
     }
-    load_program(programs, last)?;
-    Ok(last)
+    load(last)?;
+    Ok(*last)
 }
 
 fn load_program(programs: &mut Ebpf, program: &'static str) -> Result<(), LoadError> {
@@ -223,6 +250,9 @@ fn map_memory<T: bytemuck::AnyBitPattern>(
     };
     Mapped::new(data.fd(), len).map_err(|source| LoadError::MapMemory { map, source })
 }
+
+#[cfg(all(test, feature = "kernel-tests"))]
+mod kernel_tests;
 
 #[cfg(test)]
 mod tests {

@@ -16,6 +16,7 @@ use crate::{
     config::Config,
     error::RunProgramError,
     metrics::Metrics,
+    own::Own,
     seed::{self, Seed},
     source::{Source, Step},
     tracker::Tracker,
@@ -28,6 +29,8 @@ const MAX_BATCH: usize = 512;
 pub(crate) struct EbpfReceiver<S> {
     source: S,
     tracker: Tracker,
+    // Until then it is not known who listens, nor what is the agent's own.
+    is_seeded: bool,
     metrics: Metrics,
     now: fn() -> Moment,
     proc: PathBuf,
@@ -64,10 +67,12 @@ impl<S: Source + 'static> EbpfReceiver<S> {
         now: fn() -> Moment,
         proc: PathBuf,
     ) -> Self {
-        let Config { sample_interval, drain_interval, ring_bytes: _, max_connections } = config;
+        let Config { sample_interval, drain_interval, ring_bytes: _, max_connections, own_traffic } = config;
+        let own = Own::new(source.process(), *own_traffic);
         Self {
             source,
-            tracker: Tracker::new(*max_connections, metrics.clone()),
+            tracker: Tracker::new(*max_connections, own, metrics.clone()),
+            is_seeded: false,
             metrics,
             now,
             proc,
@@ -80,23 +85,29 @@ impl<S: Source + 'static> EbpfReceiver<S> {
 
     async fn observe(mut self, output: Output, shutdown: Shutdown) -> Result<(), BoxError> {
         let proc = std::mem::take(&mut self.proc);
+        let process = self.source.process();
         let mut clockwork = Clockwork {
             drain: ticks(self.drain_interval),
             sample: ticks(self.sample_interval),
-            seeding: Some(tokio::task::spawn_blocking(move || seed::scan(&proc))),
+            seeding: Some(tokio::task::spawn_blocking(move || {
+                let mut seed = seed::scan(&proc);
+                seed.renumber(std::process::id(), process);
+                seed
+            })),
             shutdown,
             is_stopping: false,
         };
         while !clockwork.is_stopping {
-            if self.tracker.has_reports() {
+            if self.may_send() {
                 self.send(&output, &mut clockwork).await?;
             } else {
                 let event = clockwork.next(&mut self.source).await;
                 self.handle(event).await;
             }
         }
-        // What happened until now, and where every connection stands.
+        // What happened until now, and where every connection stands; nothing is held back any longer.
         self.sample().await;
+        self.drain();
         while self.tracker.has_reports() && !clockwork.is_over() {
             self.send(&output, &mut clockwork).await?;
         }
@@ -106,6 +117,10 @@ impl<S: Source + 'static> EbpfReceiver<S> {
             warn!(n_left, "the pipeline did not take the last records in time");
         }
         Ok(())
+    }
+
+    fn may_send(&self) -> bool {
+        self.is_seeded && self.tracker.has_reports()
     }
 
     /// Sends a batch. While the pipeline does not take it, the kernel's buffer is drained all the same: what cannot be
@@ -131,7 +146,10 @@ impl<S: Source + 'static> EbpfReceiver<S> {
         match event {
             Event::Drain => self.drain(),
             Event::Sample => self.sample().await,
-            Event::Seeded(seed) => self.tracker.seed(seed),
+            Event::Seeded(seed) => {
+                self.is_seeded = true;
+                self.tracker.seed(seed);
+            }
             Event::Shutdown | Event::Deadline => {}
         }
     }
@@ -140,6 +158,7 @@ impl<S: Source + 'static> EbpfReceiver<S> {
         let Self { source, tracker, now, .. } = self;
         let moment = now();
         source.drain(|record| tracker.on_record(record, moment));
+        tracker.end_drain();
     }
 
     /// Walks all sockets. Each step's are taken after the records that are older than it.

@@ -31,6 +31,27 @@ pub(crate) struct Seed {
     pub(crate) processes: HashMap<u64, Process>,
 }
 
+impl Seed {
+    /// Gives the process of one number another.
+    ///
+    /// Numbers are those of the namespace of processes that `/proc` belongs to; the kernel's own, which records have,
+    /// are others inside a container. Of this process both are known. Who happens to have its kernel's number in the
+    /// namespace loses it, to be no one.
+    pub(crate) fn renumber(&mut self, from: u32, to: u32) {
+        if from == to {
+            return;
+        }
+        let listeners = self.listeners.iter_mut().map(|it| &mut it.process);
+        for process in self.processes.values_mut().chain(listeners) {
+            process.pid = match process.pid {
+                pid if pid == from => to,
+                pid if pid == to => 0,
+                pid => pid,
+            };
+        }
+    }
+}
+
 /// Reads what is below `proc`. Blocks.
 pub(crate) fn scan(proc: &Path) -> Seed {
     let mut seed = Seed::default();
@@ -169,6 +190,21 @@ mod tests {
         let found: Vec<_> =
             seed.listeners.iter().map(|it| (it.address, it.port, it.inode, &it.process)).collect();
         assert_eq!(found, [(IpAddr::from([0, 0, 0, 0]), 80, 4711, &nginx)]);
+    }
+
+    /// Inside a container.
+    #[test]
+    fn a_process_gets_the_number_that_the_kernel_knows_it_by() {
+        let process = |pid| Process { pid, command: "it".into() };
+        let numbers = |from, to| {
+            let processes = (1..=3).map(|pid| (u64::from(pid), process(pid))).collect();
+            let mut seed = Seed { processes, ..Seed::default() };
+            seed.renumber(from, to);
+            [1, 2, 3].map(|inode| seed.processes[&inode].pid)
+        };
+        assert_eq!(numbers(1, 4_000), [4_000, 2, 3]);
+        assert_eq!(numbers(1, 3), [3, 2, 0], "what was number 3 is not this process");
+        assert_eq!(numbers(1, 1), [1, 2, 3]);
     }
 
     #[test]

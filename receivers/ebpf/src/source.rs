@@ -4,6 +4,9 @@ use crate::error::RunProgramError;
 
 /// Where observations come from: the kernel, or a test.
 pub(crate) trait Source: Send {
+    /// Returns the process that this runs in, as the kernel numbers it: not as its own namespace does.
+    fn process(&self) -> u32;
+
     /// Waits until there is so much to drain that it should not wait for the next time. Cancel-safe.
     fn woken(&mut self) -> impl Future<Output = ()> + Send;
 

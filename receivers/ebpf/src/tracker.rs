@@ -12,7 +12,7 @@ use std::{
 };
 
 use abi::{CgroupNames, ConnectionRecord, ListenerRecord, Record, Role, Socket, state};
-use model::{End, Flow, Interval, Local, Process, Traffic, Transport, UnixNanos};
+use model::{End, Endpoint, Flow, Interval, Local, Observer, Process, Traffic, Transport, UnixNanos};
 
 use crate::{
     cgroups::Cgroups,
@@ -20,6 +20,7 @@ use crate::{
     connection::{Connection, Ends, Key, address, observer},
     listeners::{Listener, Listeners},
     metrics::Metrics,
+    own::Own,
     seed::Seed,
     verdict::{close_reason, failure_reason, loses_what_is_in_flight},
 };
@@ -35,6 +36,9 @@ pub(crate) struct Tracker {
     // What there is to report, in order. A connection is in it once at most.
     queue: VecDeque<Item>,
     n_finished: usize,
+    // Connections that may prove to be the agent's, since this drain and since the one before.
+    held: [Vec<Key>; 2],
+    own: Own,
     listeners: Listeners,
     cgroups: Cgroups,
     // Cgroups whose names are to be asked for, with the address of their node.
@@ -67,12 +71,14 @@ enum Item {
 
 impl Tracker {
     /// Follows nothing yet.
-    pub(crate) fn new(max_connections: NonZeroUsize, metrics: Metrics) -> Self {
+    pub(crate) fn new(max_connections: NonZeroUsize, own: Own, metrics: Metrics) -> Self {
         Self {
             connections: HashMap::new(),
             max_connections: max_connections.get(),
             queue: VecDeque::new(),
             n_finished: 0,
+            held: Default::default(),
+            own,
             listeners: Listeners::new(metrics.forgotten_listeners.clone()),
             cgroups: Cgroups::default(),
             unnamed: HashMap::new(),
@@ -82,13 +88,49 @@ impl Tracker {
         }
     }
 
-    /// Takes what was known of processes when the receiver started.
+    /// Takes what was known of processes when the receiver started, and names those of servers that came before.
     pub(crate) fn seed(&mut self, seed: Seed) {
         let Seed { listeners, processes } = seed;
-        for listener in listeners {
-            self.listeners.insert(listener);
+        for listener in &listeners {
+            if self.own.is_agent(Some(&listener.process)) {
+                self.own.add_port(listener.port);
+            }
         }
+        self.listeners.insert_oldest(listeners);
         self.processes = processes;
+        let Self { connections, queue, listeners, own, .. } = self;
+        for connection in connections.values_mut() {
+            let Key { netns, role, id } = connection.key();
+            if role == Role::Server && connection.process().is_none() {
+                let (address, port) = connection.ends().local;
+                connection.set_process(listeners.find(netns, address, port).map(|it| it.process.clone()));
+                if own.is_agent(connection.process()) {
+                    own.add_end(id, observer(role));
+                }
+            }
+        }
+        for item in queue {
+            let Item::Finished(flow) = item else { continue };
+            if flow.observer == Observer::Server && flow.local.process.is_none() {
+                let Endpoint { address, port, .. } = flow.server;
+                let listener = listeners.find(flow.local.netns, address, port);
+                flow.local.process = listener.map(|it| it.process.clone());
+                if let Some(id) = flow.id.filter(|_| own.is_agent(flow.local.process.as_ref())) {
+                    own.add_end(id, flow.observer);
+                }
+            }
+        }
+    }
+
+    /// Takes note that every record that waited was taken: what was held back since the drain before is let go.
+    pub(crate) fn end_drain(&mut self) {
+        let [new, old] = &mut self.held;
+        for key in old.drain(..) {
+            if let Some(connection) = self.connections.get_mut(&key).filter(|it| it.is_new()) {
+                enqueue(&mut self.queue, connection);
+            }
+        }
+        std::mem::swap(new, old);
     }
 
     /// Takes a record of the ring buffer.
@@ -201,15 +243,26 @@ impl Tracker {
             match item {
                 Item::Finished(flow) => {
                     self.n_finished -= 1;
-                    flows.push(*flow);
+                    let is_own = self.own.is_agent(flow.local.process.as_ref())
+                        || flow.id.is_some_and(|id| self.own.has_end(id));
+                    if !is_own || self.own.passes(&flow, &self.metrics) {
+                        flows.push(*flow);
+                    }
                 }
                 Item::Connection(key) => {
                     let Entry::Occupied(mut entry) = self.connections.entry(key) else { continue };
                     let connection = entry.get_mut();
                     connection.is_queued = false;
-                    flows.push(connection.report(|id| self.cgroups.path(id)));
+                    if connection.is_new() {
+                        connection.is_own = self.own.has_end(key.id);
+                    }
+                    let is_own = connection.is_own;
+                    let flow = connection.report(|id| self.cgroups.path(id));
                     if connection.has_ended() {
                         entry.remove();
+                    }
+                    if !is_own || self.own.passes(&flow, &self.metrics) {
+                        flows.push(flow);
                     }
                 }
             }
@@ -264,6 +317,9 @@ impl Tracker {
         };
         connection = connection.with_process(self.process_of_socket(socket, key.role));
         connection.close(socket, reason, loses_in_flight, at);
+        if self.own.is_agent(connection.process()) {
+            self.own.add_end(key.id, observer(key.role));
+        }
         let flow = connection.report(|id| self.cgroups.path(id));
         self.finish(flow);
     }
@@ -303,6 +359,9 @@ impl Tracker {
 
     fn on_listening(&mut self, record: &ListenerRecord) {
         let Some(process) = process_of(record.pid, &record.command) else { return };
+        if self.own.is_agent(Some(&process)) {
+            self.own.add_port(record.port);
+        }
         self.listeners.insert(Listener {
             netns: record.netns,
             address: address(record.address),
@@ -356,6 +415,13 @@ impl Tracker {
     /// Begins to follow a connection, if there is room.
     fn follow(&mut self, mut connection: Connection) -> bool {
         connection.last_walk = self.walk.number;
+        let Key { role, id, .. } = connection.key();
+        let is_own = self.own.is_agent(connection.process());
+        if is_own {
+            self.own.add_end(id, observer(role));
+        }
+        // The agent's end opens a moment after this one, and its record may be of the next drain.
+        let is_held = !is_own && role == Role::Client && self.own.listens_at(connection.ends().remote.1);
         if self.is_full() {
             self.metrics.untracked.add(1);
             return false;
@@ -364,7 +430,12 @@ impl Tracker {
             // One connection is announced once; who announces it again is not believed.
             Entry::Occupied(_) => false,
             Entry::Vacant(entry) => {
-                enqueue(&mut self.queue, entry.insert(connection));
+                let connection = entry.insert(connection);
+                if is_held {
+                    self.held[0].push(connection.key());
+                } else {
+                    enqueue(&mut self.queue, connection);
+                }
                 true
             }
         }

@@ -23,6 +23,21 @@ async fn complies() {
     Compliance::new(kernel.factory(), env!("CARGO_MANIFEST_DIR")).check().await;
 }
 
+/// Who listens is not known before, so that servers would have no name.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_reported_before_processes_are_known() {
+    let kernel = Kernel::default();
+    kernel.open(1);
+    let telemetry = Arc::new(component::Registry::default())
+        .telemetry(component::Kind::Receiver, &"ebpf".parse().unwrap());
+    let (metrics, config) = (Metrics::new(&telemetry), Config::default());
+    let mut receiver = EbpfReceiver::new(&config, kernel, metrics, now, "/nonexistent".into());
+    receiver.handle(Event::Drain).await;
+    assert!(!receiver.may_send());
+    receiver.handle(Event::Seeded(Seed::default())).await;
+    assert!(receiver.may_send());
+}
+
 /// Begins and ends do not wait for a sample.
 #[tokio::test(start_paused = true)]
 async fn begins_are_sent_within_a_drain_interval() {
@@ -265,6 +280,10 @@ impl Kernel {
 }
 
 impl Source for Kernel {
+    fn process(&self) -> u32 {
+        0
+    }
+
     async fn woken(&mut self) {
         self.wake.notified().await;
     }
@@ -331,9 +350,10 @@ fn now() -> Moment {
 #[tokio::test(start_paused = true)]
 async fn the_limit_comes_from_the_settings() {
     let kernel = Kernel::default();
+    let mut harness = Harness::start(&kernel.factory(), "max_connections: 1").await;
+    kernel.after_the_first_walk().await;
     kernel.open(1);
     kernel.open(2);
-    let mut harness = Harness::start(&kernel.factory(), "max_connections: 1").await;
     assert_eq!(recv(&mut harness).await.len(), 1);
     assert_eq!(harness.value("ridley.ebpf.untracked", &[]), 1);
     assert_eq!(Config::default().max_connections, NonZeroUsize::new(100_000).unwrap());

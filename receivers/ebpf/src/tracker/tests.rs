@@ -7,9 +7,11 @@ use model::{Begin, CloseReason, ConnectionId, FailureReason, Observer, Rtt};
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::OwnTraffic;
 
 const NETNS: u32 = 4_026_531_840;
 const SECOND: u64 = 1_000_000_000;
+const AGENT: u32 = 77;
 const ECONNREFUSED: u32 = 111;
 const ECONNRESET: u32 = 104;
 
@@ -347,6 +349,96 @@ fn a_misleading_backlog_does_not_make_another_connection() {
     assert_eq!((flow.observer, flow.response.bytes), (Observer::Server, 5));
 }
 
+/// Its connection may be accepted, and even be over, while processes are still being looked up.
+#[test]
+fn a_server_is_named_by_a_listener_that_is_found_later() {
+    let mut world = World::new();
+    world.open(Conn::server(1));
+    world.close(Conn::server(2).finished());
+    world.tracker.seed(Seed { listeners: vec![listener("nginx", 1)], processes: HashMap::new() });
+    let names: Vec<_> = world.take().into_iter().map(|it| it.local.process.map(|it| it.command)).collect();
+    assert_eq!(names, [Some("nginx".into()), Some("nginx".into())]);
+}
+
+/// A scrape, as the agent and as who scrapes it see it.
+#[test]
+fn the_agents_own_connections_are_left_out_at_both_ends() {
+    let mut world = World::new();
+    world.walk(&[]);
+    world.listen_as(RecordKind::Listening, AGENT);
+    // The client's end opens first.
+    world.open(Conn::client(1));
+    world.tracker.end_drain();
+    assert_eq!(world.take(), [], "the other end may be the agent's");
+    world.open(Conn::server(1));
+    world.tracker.end_drain();
+    for conn in [Conn::client(1).transferred(200, 9_000), Conn::server(1).transferred(9_000, 200)] {
+        world.walk(&[conn]);
+        world.close(conn.finished());
+    }
+    assert_eq!(world.take(), []);
+    assert_eq!(world.tracker.connections.len(), 0);
+    world.check_own([1, 0, 200, 9_000]);
+}
+
+/// What the agent exports to a process of this host, and what it cannot.
+#[test]
+fn connections_that_the_agent_opens_are_left_out_at_both_ends() {
+    let mut world = World::new();
+    world.walk(&[]);
+    world.open_as(Conn::client(1), AGENT);
+    world.open(Conn::server(1));
+    world.fail_as(Socket { error: ECONNREFUSED, segments_out: 1, ..Conn::client(2).socket() }, AGENT);
+    world.close(Conn::client(1).transferred(7_000, 2).finished());
+    world.close(Conn::server(1).transferred(2, 7_000).finished());
+    assert_eq!(world.take(), []);
+    world.check_own([1, 1, 7_000, 2]);
+}
+
+/// From before the receiver ran: it is known by who listens, or who holds the socket.
+#[test]
+fn the_agents_own_connections_are_known_when_found() {
+    let mut world = World::new();
+    let agent = Process { pid: AGENT, command: "ridley".into() };
+    world.tracker.seed(Seed {
+        listeners: vec![listener("ridley", AGENT)],
+        processes: HashMap::from([(4_711, agent)]),
+    });
+    let held = Socket { inode: 4_711, ..Conn::client(2).socket() };
+    world.walk_sockets(&[Conn::client(1).socket(), Conn::server(1).socket(), held]);
+    world.tracker.end_drain();
+    world.tracker.end_drain();
+    assert_eq!(world.take(), []);
+    world.check_own([2, 0, 0, 0]);
+}
+
+/// Somebody else listens at the same port of another host.
+#[test]
+fn a_connection_to_a_port_like_the_agents_is_reported_a_little_later() {
+    let mut world = World::new();
+    world.walk(&[]);
+    world.listen_as(RecordKind::Listening, AGENT);
+    world.open(Conn::client(1));
+    world.tracker.end_drain();
+    assert_eq!(world.take(), []);
+    world.tracker.end_drain();
+    assert_eq!(world.one().begin, Some(Begin::Opened));
+}
+
+/// Counted all the same, and once if both ends are the agent's.
+#[test]
+fn the_agents_own_connections_can_be_included() {
+    let mut world = World::with(1_000, OwnTraffic::Include);
+    world.walk(&[]);
+    world.listen_as(RecordKind::Listening, AGENT);
+    world.open_as(Conn::client(1), AGENT);
+    world.open(Conn::server(1));
+    world.close(Conn::client(1).transferred(5, 6).finished());
+    world.close(Conn::server(1).transferred(6, 5).finished());
+    assert_eq!(world.take().len(), 2);
+    world.check_own([1, 0, 5, 6]);
+}
+
 #[test]
 fn processes_of_older_connections_come_from_the_seed() {
     let mut world = World::new();
@@ -636,10 +728,14 @@ impl World {
     }
 
     fn with_room_for(max_connections: usize) -> Self {
+        Self::with(max_connections, OwnTraffic::Exclude)
+    }
+
+    fn with(max_connections: usize, own_traffic: OwnTraffic) -> Self {
         let telemetry = Arc::new(Registry::default()).telemetry(Kind::Receiver, &"ebpf".parse().unwrap());
         let max_connections = NonZeroUsize::new(max_connections).unwrap();
         Self {
-            tracker: Tracker::new(max_connections, Metrics::new(&telemetry)),
+            tracker: Tracker::new(max_connections, Own::new(AGENT, own_traffic), Metrics::new(&telemetry)),
             now: SECOND,
             with_ends: true,
         }
@@ -655,11 +751,15 @@ impl World {
     }
 
     fn open(&mut self, conn: Conn) {
+        self.open_as(conn, 42);
+    }
+
+    fn open_as(&mut self, conn: Conn, pid: u32) {
         let is_client = conn.role == Role::Client;
         let state = if is_client { state::SYN_SENT } else { state::SYN_RECV };
         let mut record = self.record(RecordKind::Opened, Socket { state, ..conn.socket() });
         if is_client {
-            record.pid = 42;
+            record.pid = pid;
             record.connecting_since = self.now - 50_000;
             record.command[..4].copy_from_slice(b"curl");
         }
@@ -676,8 +776,12 @@ impl World {
     }
 
     fn fail(&mut self, socket: Socket) {
+        self.fail_as(socket, 42);
+    }
+
+    fn fail_as(&mut self, socket: Socket, pid: u32) {
         let mut record = self.record(RecordKind::Failed, socket);
-        record.pid = 42;
+        record.pid = pid;
         record.command[..4].copy_from_slice(b"curl");
         self.tracker.on_record(bytemuck::bytes_of(&record), self.moment());
     }
@@ -687,9 +791,13 @@ impl World {
     }
 
     fn listen(&mut self, kind: RecordKind) {
+        self.listen_as(kind, 1);
+    }
+
+    fn listen_as(&mut self, kind: RecordKind, pid: u32) {
         let mut record = ListenerRecord {
             kind: kind as u32,
-            pid: 1,
+            pid,
             inode: 5,
             netns: NETNS,
             port: 80,
@@ -757,10 +865,25 @@ impl World {
         self.tracker.take_reports(usize::MAX)
     }
 
+    /// Compares what was counted as the agent's own: connections, failed attempts, bytes of request and response.
+    #[track_caller]
+    fn check_own(&self, expected: [u64; 4]) {
+        let Metrics { own_connections, own_failed, own_request_bytes, own_response_bytes, .. } =
+            &self.tracker.metrics;
+        let counters = [own_connections, own_failed, own_request_bytes, own_response_bytes];
+        assert_eq!(counters.map(|it| it.value()), expected);
+    }
+
     #[track_caller]
     fn one(&mut self) -> Flow {
         let mut flows = self.take();
         assert_eq!(flows.len(), 1, "{flows:#?}");
         flows.remove(0)
     }
+}
+
+/// Who listens where servers of [`Conn`] do.
+fn listener(command: &str, pid: u32) -> Listener {
+    let process = Process { pid, command: command.into() };
+    Listener { netns: NETNS, address: Ipv4Addr::UNSPECIFIED.into(), port: 80, inode: 5, process }
 }

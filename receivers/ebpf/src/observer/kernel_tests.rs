@@ -1,0 +1,154 @@
+//! Every variant of the programs sees the same sockets, on a kernel that accepts all of them.
+//!
+//! Each test has a table of connections of its own: that of a network namespace inside another that says how large the
+//! tables of its children are (Linux 6.1).
+
+#![expect(unsafe_code, reason = "leaving a namespace, which no safe interface of the standard library can")]
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    process::Command,
+};
+
+use abi::state;
+use anyhow::{Context, ensure};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+use super::*;
+
+const RING_BYTES: u32 = 1 << 16;
+
+#[tokio::test]
+async fn every_variant_finds_every_socket_and_copies_the_same() -> anyhow::Result<()> {
+    check(1 << 11, 1_500)
+}
+
+/// More in one chunk than one run of any variant has room or steps for: the next one goes on inside of the chunk.
+#[tokio::test]
+async fn every_variant_goes_on_where_it_had_to_stop() -> anyhow::Result<()> {
+    check(16, 3_000)
+}
+
+fn check(n_buckets: u32, n_connections: usize) -> anyhow::Result<()> {
+    enter_namespace_with_buckets(n_buckets)?;
+    let sockets = Sockets::open(n_connections)?;
+    let mut first: Option<Vec<Socket>> = None;
+    for variant in &VARIANTS {
+        let (mut observer, _) = Observer::try_load(RING_BYTES, &[*variant])?;
+        let (found, is_complete) = sockets.walk(&mut observer, true)?;
+        ensure!(is_complete, "{variant:?} did not see everything");
+        ensure!(found.len() == sockets.len(), "{variant:?} found {} of {}", found.len(), sockets.len());
+        let expected = first.get_or_insert_with(|| found.clone());
+        for (found, expected) in found.iter().zip(expected.iter()) {
+            ensure!(found == expected, "{variant:?} found {found:?}, expected {expected:?}");
+        }
+        ensure!(observer.process == std::process::id(), "{variant:?} ran in {}", observer.process);
+    }
+    Ok(())
+}
+
+/// Without ends there is less to copy, and nothing else.
+#[tokio::test]
+async fn every_variant_leaves_out_the_ends_when_asked_to() -> anyhow::Result<()> {
+    enter_namespace_with_buckets(1 << 11)?;
+    let sockets = Sockets::open(100)?;
+    for variant in &VARIANTS {
+        let (mut observer, _) = Observer::try_load(RING_BYTES, &[*variant])?;
+        let identity = |it: &Socket| (it.snd_una, it.rcv_nxt, it.bytes_acked, it.bytes_received);
+        let (with_ends, _) = sockets.walk(&mut observer, true)?;
+        let mut expected: Vec<_> = with_ends.iter().map(identity).collect();
+        let mut found: Vec<_> = observer.sockets_of_this_namespace(false)?.0;
+        found.retain(|it| it.local_port == 0);
+        let mut found: Vec<_> = found.iter().map(identity).collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        ensure!(found == expected, "{variant:?} found others without ends");
+    }
+    Ok(())
+}
+
+/// Connections of this process to itself, in various states.
+struct Sockets {
+    ports: Vec<u16>,
+    n: usize,
+    _streams: Vec<TcpStream>,
+}
+
+impl Sockets {
+    /// Opens `n` connections over both families.
+    fn open(n: usize) -> anyhow::Result<Self> {
+        let addresses: [SocketAddr; 2] = ["127.0.0.1:0".parse()?, "[::1]:0".parse()?];
+        let listeners: Vec<_> = addresses.iter().map(TcpListener::bind).collect::<Result<_, _>>()?;
+        let mut sockets = Self { ports: Vec::new(), n: 0, _streams: Vec::new() };
+        for (idx, listener) in listeners.iter().cycle().take(n).enumerate() {
+            let address = listener.local_addr()?;
+            let mut client = TcpStream::connect(address)?;
+            let (mut server, _) = listener.accept()?;
+            client.write_all(&vec![1; idx])?;
+            server.read_exact(&mut vec![0; idx])?;
+            match idx % 10 {
+                // Half closed: the one waits for the end of the other.
+                0 => client.shutdown(Shutdown::Write)?,
+                // Over: what is left of it in the table is no socket.
+                1 => {
+                    drop(client);
+                    drop(server);
+                    continue;
+                }
+                _ => {}
+            }
+            sockets.n += 2;
+            sockets._streams.extend([client, server]);
+        }
+        for listener in listeners {
+            sockets.ports.push(listener.local_addr()?.port());
+        }
+        Ok(sockets)
+    }
+
+    fn len(&self) -> usize {
+        self.n
+    }
+
+    /// Walks all tables, and returns the sockets in an order of their own and whether the walk was complete.
+    fn walk(&self, observer: &mut Observer, with_ends: bool) -> anyhow::Result<(Vec<Socket>, bool)> {
+        let (mut found, is_complete) = observer.sockets_of_this_namespace(with_ends)?;
+        found.retain(|it| self.ports.contains(&it.local_port) || self.ports.contains(&it.remote_port));
+        found.sort_unstable_by_key(|it| (it.local_port, it.remote_port, it.local_address));
+        for it in &found {
+            ensure!(state::is_connected(it.state) && it.torn == 0, "no connection: {it:?}");
+        }
+        Ok((found, is_complete))
+    }
+}
+
+impl Observer {
+    fn sockets_of_this_namespace(&mut self, with_ends: bool) -> anyhow::Result<(Vec<Socket>, bool)> {
+        let mut is_complete = self.begin_walk()?;
+        let mut sockets = Vec::new();
+        while let Step::Sockets { complete } = self.walk_step(with_ends, &mut sockets)? {
+            is_complete &= complete;
+        }
+        let link = fs::read_link("/proc/thread-self/ns/net").context("cannot tell the namespace")?;
+        sockets.retain(|it| link.to_string_lossy() == format!("net:[{}]", it.netns));
+        Ok((sockets, is_complete))
+    }
+}
+
+fn enter_namespace_with_buckets(n: u32) -> anyhow::Result<()> {
+    enter_namespace()?;
+    fs::write("/proc/sys/net/ipv4/tcp_child_ehash_entries", n.to_string())
+        .context("cannot set the size of a table, which needs Linux 6.1")?;
+    enter_namespace()?;
+    let status = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("cannot run `ip`")?;
+    ensure!(status.success(), "`ip` ended with {status}");
+    Ok(())
+}
+
+fn enter_namespace() -> anyhow::Result<()> {
+    // SAFETY: of the thread only what sockets it makes from here on changes; no descriptor is closed or shared.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
+        .context("cannot make a network namespace: that needs root")
+}
