@@ -141,10 +141,6 @@ impl Connection {
         self
     }
 
-    pub(crate) fn set_process(&mut self, process: Option<Process>) {
-        self.process = process;
-    }
-
     pub(crate) fn with_connect(mut self, connect: Option<Duration>) -> Self {
         self.connect = connect;
         self

@@ -1,10 +1,13 @@
-use std::path::PathBuf;
+use std::path::Path;
 
 use component::{BoxError, Context, Factory, Receiver, Stability};
 use model::Signal;
 use tracing::warn;
 
-use crate::{clock::Moment, config::Config, metrics::Metrics, observer::Observer, receiver::EbpfReceiver};
+use crate::{
+    clock::Moment, config::Config, metrics::Metrics, observer::Observer, receiver::EbpfReceiver, seed,
+    source::Source,
+};
 
 /// Makes `ebpf` receivers.
 pub fn factory() -> Factory {
@@ -22,5 +25,9 @@ async fn create(config: Config, context: Context) -> Result<Box<dyn Receiver>, B
         warn!(missing = it.missing, "this kernel does not tell everything: {}", it.effect);
     }
     let metrics = Metrics::new(&context.telemetry);
-    Ok(Box::new(EbpfReceiver::new(&config, observer, metrics, Moment::now, PathBuf::from("/proc"))))
+    // After the programs record, so that who begins to listen meanwhile is not missed; before what they recorded is read,
+    // so that all of that is newer. On this thread, which may still look into the processes of others.
+    let mut seed = seed::scan(Path::new("/proc"));
+    seed.renumber(std::process::id(), observer.process());
+    Ok(Box::new(EbpfReceiver::new(&config, observer, seed, metrics, Moment::now)))
 }

@@ -1,5 +1,5 @@
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -29,59 +29,28 @@ pub(crate) struct Listener {
 pub(crate) struct Listeners {
     by_port: HashMap<(u32, u16), Vec<Listener>>,
     len: usize,
-    // Sockets that ceased to listen before it was known who listened at the start; `None` afterwards.
-    gone: Option<HashSet<u64>>,
     forgotten: Counter,
 }
 
 impl Listeners {
     /// Remembers nobody yet; `forgotten` counts those there is no room for.
     pub(crate) fn new(forgotten: Counter) -> Self {
-        Self { by_port: HashMap::new(), len: 0, gone: Some(HashSet::new()), forgotten }
+        Self { by_port: HashMap::new(), len: 0, forgotten }
     }
 
     /// Remembers a listener; one that is known by its inode is replaced.
     pub(crate) fn insert(&mut self, listener: Listener) {
-        self.forget(listener.netns, listener.port, listener.inode);
-        if self.take_room() {
-            self.by_port.entry((listener.netns, listener.port)).or_default().push(listener);
-        }
-    }
-
-    /// Remembers who listened before anything else was known, but for those who no longer do. Once, at the start.
-    pub(crate) fn insert_oldest(&mut self, oldest: Vec<Listener>) {
-        let gone = self.gone.take().unwrap_or_default();
-        for listener in oldest.into_iter().filter(|it| !gone.contains(&it.inode)) {
-            let known = self.by_port.get(&(listener.netns, listener.port));
-            let is_known = known.is_some_and(|all| all.iter().any(|it| it.inode == listener.inode));
-            if !is_known && self.take_room() {
-                self.by_port.entry((listener.netns, listener.port)).or_default().insert(0, listener);
-            }
-        }
-    }
-
-    /// Removes a socket that no longer listens.
-    pub(crate) fn remove(&mut self, netns: u32, port: u16, inode: u64) {
-        if let Some(gone) = &mut self.gone
-            && gone.len() < MAX_LISTENERS
-        {
-            gone.insert(inode);
-        }
-        self.forget(netns, port, inode);
-    }
-
-    /// Returns whether there is room for one more, and counts it in or out.
-    fn take_room(&mut self) -> bool {
-        let has_room = self.len < MAX_LISTENERS;
-        if has_room {
-            self.len += 1;
-        } else {
+        self.remove(listener.netns, listener.port, listener.inode);
+        if self.len >= MAX_LISTENERS {
             self.forgotten.add(1);
+            return;
         }
-        has_room
+        self.len += 1;
+        self.by_port.entry((listener.netns, listener.port)).or_default().push(listener);
     }
 
-    fn forget(&mut self, netns: u32, port: u16, inode: u64) {
+    /// Forgets a listener.
+    pub(crate) fn remove(&mut self, netns: u32, port: u16, inode: u64) {
         let Some(listeners) = self.by_port.get_mut(&(netns, port)) else { return };
         let before = listeners.len();
         listeners.retain(|it| it.inode != inode);
@@ -133,19 +102,6 @@ mod tests {
         listeners.remove(4, 80, 1);
         check(&listeners, "10.0.0.1", None);
         assert_eq!((listeners.len, listeners.by_port.len()), (0, 0));
-    }
-
-    /// Records of begins and ends come while processes are still being looked up.
-    #[test]
-    fn what_was_found_at_the_start_is_older_than_every_record() {
-        let mut listeners = listeners(&[("0.0.0.0", 2)]);
-        listeners.remove(4, 80, 9);
-        listeners.insert_oldest([9, 1, 2].map(|inode| listener("0.0.0.0", inode)).into());
-        check(&listeners, "10.0.0.1", Some(2));
-        listeners.remove(4, 80, 2);
-        check(&listeners, "10.0.0.1", Some(1));
-        listeners.remove(4, 80, 1);
-        check(&listeners, "10.0.0.1", None);
     }
 
     #[test]

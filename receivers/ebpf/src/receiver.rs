@@ -1,12 +1,12 @@
 //! The run loop: only this file awaits.
 
-use std::{path::PathBuf, pin::pin, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use abi::{SkipReason, Socket};
 use component::{BoxError, BoxFuture, ErrorChain, Output, Receiver, Shutdown};
 use model::{Batch, Flows};
 use tokio::{
-    task::{JoinHandle, yield_now},
+    task::yield_now,
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
 };
 use tracing::{info, warn};
@@ -17,7 +17,7 @@ use crate::{
     error::RunProgramError,
     metrics::Metrics,
     own::Own,
-    seed::{self, Seed},
+    seed::Seed,
     source::{Source, Step},
     tracker::Tracker,
 };
@@ -29,11 +29,8 @@ const MAX_BATCH: usize = 512;
 pub(crate) struct EbpfReceiver<S> {
     source: S,
     tracker: Tracker,
-    // Until then it is not known who listens, nor what is the agent's own.
-    is_seeded: bool,
     metrics: Metrics,
     now: fn() -> Moment,
-    proc: PathBuf,
     sample_interval: Duration,
     drain_interval: Duration,
     sockets: Vec<Socket>,
@@ -44,7 +41,6 @@ pub(crate) struct EbpfReceiver<S> {
 enum Event {
     Drain,
     Sample,
-    Seeded(Seed),
     Shutdown,
     Deadline,
 }
@@ -53,29 +49,20 @@ enum Event {
 struct Clockwork {
     drain: Interval,
     sample: Interval,
-    seeding: Option<JoinHandle<Seed>>,
     shutdown: Shutdown,
     is_stopping: bool,
 }
 
 impl<S: Source + 'static> EbpfReceiver<S> {
-    /// Creates a receiver. `now` reads the clocks, `proc` is where processes are listed.
-    pub(crate) fn new(
-        config: &Config,
-        source: S,
-        metrics: Metrics,
-        now: fn() -> Moment,
-        proc: PathBuf,
-    ) -> Self {
+    /// Creates a receiver. `seed` is what is known of processes, looked up since the source records; `now` reads the clocks.
+    pub(crate) fn new(config: &Config, source: S, seed: Seed, metrics: Metrics, now: fn() -> Moment) -> Self {
         let Config { sample_interval, drain_interval, ring_bytes: _, max_connections, own_traffic } = config;
         let own = Own::new(source.process(), *own_traffic);
         Self {
             source,
-            tracker: Tracker::new(*max_connections, own, metrics.clone()),
-            is_seeded: false,
+            tracker: Tracker::new(*max_connections, own, seed, metrics.clone()),
             metrics,
             now,
-            proc,
             sample_interval: *sample_interval,
             drain_interval: *drain_interval,
             sockets: Vec::new(),
@@ -84,21 +71,14 @@ impl<S: Source + 'static> EbpfReceiver<S> {
     }
 
     async fn observe(mut self, output: Output, shutdown: Shutdown) -> Result<(), BoxError> {
-        let proc = std::mem::take(&mut self.proc);
-        let process = self.source.process();
         let mut clockwork = Clockwork {
             drain: ticks(self.drain_interval),
             sample: ticks(self.sample_interval),
-            seeding: Some(tokio::task::spawn_blocking(move || {
-                let mut seed = seed::scan(&proc);
-                seed.renumber(std::process::id(), process);
-                seed
-            })),
             shutdown,
             is_stopping: false,
         };
         while !clockwork.is_stopping {
-            if self.may_send() {
+            if self.tracker.has_reports() {
                 self.send(&output, &mut clockwork).await?;
             } else {
                 let event = clockwork.next(&mut self.source).await;
@@ -117,10 +97,6 @@ impl<S: Source + 'static> EbpfReceiver<S> {
             warn!(n_left, "the pipeline did not take the last records in time");
         }
         Ok(())
-    }
-
-    fn may_send(&self) -> bool {
-        self.is_seeded && self.tracker.has_reports()
     }
 
     /// Sends a batch. While the pipeline does not take it, the kernel's buffer is drained all the same: what cannot be
@@ -146,10 +122,6 @@ impl<S: Source + 'static> EbpfReceiver<S> {
         match event {
             Event::Drain => self.drain(),
             Event::Sample => self.sample().await,
-            Event::Seeded(seed) => {
-                self.is_seeded = true;
-                self.tracker.seed(seed);
-            }
             Event::Shutdown | Event::Deadline => {}
         }
     }
@@ -240,7 +212,7 @@ impl Clockwork {
 
     /// Waits for the next event. Cancel-safe.
     async fn next(&mut self, source: &mut impl Source) -> Event {
-        let Self { drain, sample, seeding, shutdown, is_stopping } = self;
+        let Self { drain, sample, shutdown, is_stopping } = self;
         let deadline = shutdown.deadline();
         tokio::select! {
             biased;
@@ -249,9 +221,7 @@ impl Clockwork {
                 Event::Shutdown
             }
             () = until(deadline), if *is_stopping => Event::Deadline,
-            seed = wait_for(seeding) => Event::Seeded(seed),
-            // The first sample asks who holds the sockets it finds.
-            _ = sample.tick(), if seeding.is_none() => Event::Sample,
+            _ = sample.tick() => Event::Sample,
             _ = drain.tick() => Event::Drain,
             () = source.woken() => Event::Drain,
         }
@@ -264,15 +234,6 @@ async fn until(deadline: Option<Instant>) {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
     }
-}
-
-/// Waits for the scan of processes, once.
-async fn wait_for(seeding: &mut Option<JoinHandle<Seed>>) -> Seed {
-    let Some(handle) = seeding else { return std::future::pending().await };
-    // A scan that panicked found nothing.
-    let seed = handle.await.unwrap_or_default();
-    *seeding = None;
-    seed
 }
 
 fn ticks(period: Duration) -> Interval {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use abi::{CgroupNames, ConnectionRecord, ListenerRecord, Record, Role, Socket, state};
-use model::{End, Endpoint, Flow, Interval, Local, Observer, Process, Traffic, Transport, UnixNanos};
+use model::{End, Flow, Interval, Local, Process, Traffic, Transport, UnixNanos};
 
 use crate::{
     cgroups::Cgroups,
@@ -70,8 +70,16 @@ enum Item {
 }
 
 impl Tracker {
-    /// Follows nothing yet.
-    pub(crate) fn new(max_connections: NonZeroUsize, own: Own, metrics: Metrics) -> Self {
+    /// Follows nothing yet. `seed` is what was known of processes before the first record is taken.
+    pub(crate) fn new(max_connections: NonZeroUsize, mut own: Own, seed: Seed, metrics: Metrics) -> Self {
+        let Seed { listeners: found, processes } = seed;
+        let mut listeners = Listeners::new(metrics.forgotten_listeners.clone());
+        for listener in found {
+            if own.is_agent(Some(&listener.process)) {
+                own.add_port(listener.port);
+            }
+            listeners.insert(listener);
+        }
         Self {
             connections: HashMap::new(),
             max_connections: max_connections.get(),
@@ -79,46 +87,12 @@ impl Tracker {
             n_finished: 0,
             held: Default::default(),
             own,
-            listeners: Listeners::new(metrics.forgotten_listeners.clone()),
+            listeners,
             cgroups: Cgroups::default(),
             unnamed: HashMap::new(),
-            processes: HashMap::new(),
+            processes,
             walk: Walk::default(),
             metrics,
-        }
-    }
-
-    /// Takes what was known of processes when the receiver started, and names those of servers that came before.
-    pub(crate) fn seed(&mut self, seed: Seed) {
-        let Seed { listeners, processes } = seed;
-        for listener in &listeners {
-            if self.own.is_agent(Some(&listener.process)) {
-                self.own.add_port(listener.port);
-            }
-        }
-        self.listeners.insert_oldest(listeners);
-        self.processes = processes;
-        let Self { connections, queue, listeners, own, .. } = self;
-        for connection in connections.values_mut() {
-            let Key { netns, role, id } = connection.key();
-            if role == Role::Server && connection.process().is_none() {
-                let (address, port) = connection.ends().local;
-                connection.set_process(listeners.find(netns, address, port).map(|it| it.process.clone()));
-                if own.is_agent(connection.process()) {
-                    own.add_end(id, observer(role));
-                }
-            }
-        }
-        for item in queue {
-            let Item::Finished(flow) = item else { continue };
-            if flow.observer == Observer::Server && flow.local.process.is_none() {
-                let Endpoint { address, port, .. } = flow.server;
-                let listener = listeners.find(flow.local.netns, address, port);
-                flow.local.process = listener.map(|it| it.process.clone());
-                if let Some(id) = flow.id.filter(|_| own.is_agent(flow.local.process.as_ref())) {
-                    own.add_end(id, flow.observer);
-                }
-            }
         }
     }
 

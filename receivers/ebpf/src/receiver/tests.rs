@@ -23,21 +23,6 @@ async fn complies() {
     Compliance::new(kernel.factory(), env!("CARGO_MANIFEST_DIR")).check().await;
 }
 
-/// Who listens is not known before, so that servers would have no name.
-#[tokio::test(start_paused = true)]
-async fn nothing_is_reported_before_processes_are_known() {
-    let kernel = Kernel::default();
-    kernel.open(1);
-    let telemetry = Arc::new(component::Registry::default())
-        .telemetry(component::Kind::Receiver, &"ebpf".parse().unwrap());
-    let (metrics, config) = (Metrics::new(&telemetry), Config::default());
-    let mut receiver = EbpfReceiver::new(&config, kernel, metrics, now, "/nonexistent".into());
-    receiver.handle(Event::Drain).await;
-    assert!(!receiver.may_send());
-    receiver.handle(Event::Seeded(Seed::default())).await;
-    assert!(receiver.may_send());
-}
-
 /// Begins and ends do not wait for a sample.
 #[tokio::test(start_paused = true)]
 async fn begins_are_sent_within_a_drain_interval() {
@@ -228,7 +213,7 @@ impl Kernel {
             let source = kernel.clone();
             async move {
                 let metrics = Metrics::new(&context.telemetry);
-                let receiver = EbpfReceiver::new(&config, source, metrics, now, "/nonexistent".into());
+                let receiver = EbpfReceiver::new(&config, source, Seed::default(), metrics, now);
                 Ok(Box::new(receiver) as Box<dyn Receiver>)
             }
         };

@@ -349,17 +349,6 @@ fn a_misleading_backlog_does_not_make_another_connection() {
     assert_eq!((flow.observer, flow.response.bytes), (Observer::Server, 5));
 }
 
-/// Its connection may be accepted, and even be over, while processes are still being looked up.
-#[test]
-fn a_server_is_named_by_a_listener_that_is_found_later() {
-    let mut world = World::new();
-    world.open(Conn::server(1));
-    world.close(Conn::server(2).finished());
-    world.tracker.seed(Seed { listeners: vec![listener("nginx", 1)], processes: HashMap::new() });
-    let names: Vec<_> = world.take().into_iter().map(|it| it.local.process.map(|it| it.command)).collect();
-    assert_eq!(names, [Some("nginx".into()), Some("nginx".into())]);
-}
-
 /// A scrape, as the agent and as who scrapes it see it.
 #[test]
 fn the_agents_own_connections_are_left_out_at_both_ends() {
@@ -398,9 +387,8 @@ fn connections_that_the_agent_opens_are_left_out_at_both_ends() {
 /// From before the receiver ran: it is known by who listens, or who holds the socket.
 #[test]
 fn the_agents_own_connections_are_known_when_found() {
-    let mut world = World::new();
     let agent = Process { pid: AGENT, command: "ridley".into() };
-    world.tracker.seed(Seed {
+    let mut world = World::after(Seed {
         listeners: vec![listener("ridley", AGENT)],
         processes: HashMap::from([(4_711, agent)]),
     });
@@ -428,7 +416,7 @@ fn a_connection_to_a_port_like_the_agents_is_reported_a_little_later() {
 /// Counted all the same, and once if both ends are the agent's.
 #[test]
 fn the_agents_own_connections_can_be_included() {
-    let mut world = World::with(1_000, OwnTraffic::Include);
+    let mut world = World::with(1_000, OwnTraffic::Include, Seed::default());
     world.walk(&[]);
     world.listen_as(RecordKind::Listening, AGENT);
     world.open_as(Conn::client(1), AGENT);
@@ -441,10 +429,9 @@ fn the_agents_own_connections_can_be_included() {
 
 #[test]
 fn processes_of_older_connections_come_from_the_seed() {
-    let mut world = World::new();
     let process = Process { pid: 7, command: "old".into() };
     let processes = HashMap::from([(4_711, process.clone())]);
-    world.tracker.seed(Seed { listeners: Vec::new(), processes });
+    let mut world = World::after(Seed { listeners: Vec::new(), processes });
     world.walk_sockets(&[Socket { inode: 4_711, ..Conn::client(1).socket() }]);
     assert_eq!(world.one().local.process, Some(process));
 }
@@ -728,14 +715,23 @@ impl World {
     }
 
     fn with_room_for(max_connections: usize) -> Self {
-        Self::with(max_connections, OwnTraffic::Exclude)
+        Self::with(max_connections, OwnTraffic::Exclude, Seed::default())
     }
 
-    fn with(max_connections: usize, own_traffic: OwnTraffic) -> Self {
+    fn after(seed: Seed) -> Self {
+        Self::with(1_000, OwnTraffic::Exclude, seed)
+    }
+
+    fn with(max_connections: usize, own_traffic: OwnTraffic, seed: Seed) -> Self {
         let telemetry = Arc::new(Registry::default()).telemetry(Kind::Receiver, &"ebpf".parse().unwrap());
         let max_connections = NonZeroUsize::new(max_connections).unwrap();
         Self {
-            tracker: Tracker::new(max_connections, Own::new(AGENT, own_traffic), Metrics::new(&telemetry)),
+            tracker: Tracker::new(
+                max_connections,
+                Own::new(AGENT, own_traffic),
+                seed,
+                Metrics::new(&telemetry),
+            ),
             now: SECOND,
             with_ends: true,
         }
