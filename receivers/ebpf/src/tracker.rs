@@ -52,9 +52,14 @@ pub(crate) struct Tracker {
 #[derive(Debug, Default)]
 struct Walk {
     number: u64,
-    // Whether every connection older than the receiver is known, so that what is found later is younger.
+    // Whether every connection older than the receiver is followed or among `old`, so that others are younger.
     knows_the_old: bool,
+    // Connections that may be older than the receiver and are not followed: they were torn, or there was no room.
+    old: HashSet<(u32, Ends)>,
+    // Whether there was no room in `old` either, so that nothing that is unknown can be taken for younger.
+    misses_the_old: bool,
     is_complete: bool,
+    was_complete: bool,
     // Whether sockets come with their ends; else unknown ones can only be suspected.
     has_ends: bool,
     // Connections that a walk found unannounced, and which walk it was. Another must find them too.
@@ -158,6 +163,7 @@ impl Tracker {
         if socket.torn != 0 {
             self.metrics.torn.add(1);
             self.walk.torn.insert((socket.netns, Ends::new(socket)));
+            self.remember_old(socket);
             return;
         }
         let likely = self.likely_role(socket);
@@ -173,12 +179,14 @@ impl Tracker {
     pub(crate) fn end_walk(&mut self, moment: Moment) {
         let number = self.walk.number;
         self.walk.suspects.retain(|_, walk| *walk == number);
+        let was_complete = std::mem::replace(&mut self.walk.was_complete, self.walk.is_complete);
         if !self.walk.is_complete {
             self.metrics.incomplete_walks.add(1);
             return;
         }
         self.metrics.walks.add(1);
-        if number == 1 {
+        // What the first walk finds is followed at once, later it takes two in a row to find everything.
+        if !self.walk.knows_the_old && (number == 1 || was_complete) {
             self.walk.knows_the_old = true;
             self.processes = HashMap::new();
         }
@@ -264,6 +272,7 @@ impl Tracker {
             .with_process(process)
             .with_connect(connect);
         self.walk.suspects.remove(&key);
+        self.walk.old.remove(&(socket.netns, Ends::new(socket)));
         self.follow(connection);
     }
 
@@ -279,15 +288,16 @@ impl Tracker {
         if let Some(connection) = self.connections.get_mut(&key) {
             connection.close(socket, reason, loses_in_flight, at);
             enqueue(&mut self.queue, connection);
+            self.walk.old.remove(&(socket.netns, Ends::new(socket)));
             return;
         }
         // Its begin was not observed, or there was no room to follow it: it is reported as a whole, here and now.
         self.walk.suspects.remove(&key);
-        let mut connection = if self.walk.knows_the_old {
+        let mut connection = if self.take_old(socket) {
+            Connection::found(socket, key, at)
+        } else {
             self.metrics.repaired_begins.add(1);
             Connection::opened(socket, key, None, at)
-        } else {
-            Connection::found(socket, key, at)
         };
         connection = connection.with_process(self.process_of_socket(socket, key.role));
         connection.close(socket, reason, loses_in_flight, at);
@@ -360,6 +370,7 @@ impl Tracker {
         let is_first = number == 1;
         // Those there is no room for were counted when they opened, and are reported when they end.
         if !is_first && self.is_full() {
+            self.remember_old(socket);
             return;
         }
         // Numbers that do not belong together would make a connection that never was: another walk must agree.
@@ -371,7 +382,7 @@ impl Tracker {
             return;
         }
         self.walk.suspects.remove(&key);
-        let connection = if is_first || !self.walk.knows_the_old {
+        let connection = if self.take_old(socket) {
             Connection::found(socket, key, now)
         } else {
             self.metrics.repaired_begins.add(1);
@@ -383,7 +394,29 @@ impl Tracker {
         }
         if self.follow(connection) {
             self.sample(key, socket, now);
+        } else {
+            self.remember_old(socket);
         }
+    }
+
+    /// Remembers a connection that is not followed, if it may be older than the receiver.
+    fn remember_old(&mut self, socket: &Socket) {
+        let Walk { knows_the_old, old, misses_the_old, .. } = &mut self.walk;
+        if *knows_the_old {
+            return;
+        }
+        let ends = (socket.netns, Ends::new(socket));
+        if old.len() < self.max_connections || old.contains(&ends) {
+            old.insert(ends);
+        } else {
+            *misses_the_old = true;
+        }
+    }
+
+    /// Returns whether a connection that is not followed may be older than the receiver. It is no longer remembered then.
+    fn take_old(&mut self, socket: &Socket) -> bool {
+        let Walk { knows_the_old, old, misses_the_old, .. } = &mut self.walk;
+        old.remove(&(socket.netns, Ends::new(socket))) || *misses_the_old || !*knows_the_old
     }
 
     /// Begins to follow a connection, if there is room.

@@ -186,6 +186,74 @@ fn after_an_incomplete_first_walk_an_unannounced_connection_is_not_counted_from_
     assert_eq!((flow.begin, flow.request.bytes), (Some(Begin::Found), 0));
 }
 
+/// It is known when two walks in a row saw everything: what nobody announced from then on is younger.
+#[test]
+fn an_incomplete_first_walk_is_made_up_for() {
+    let mut world = World::new();
+    world.walk_incompletely(&[]);
+    let old = Conn::client(1).transferred(300, 500);
+    world.walk(&[old]);
+    world.walk_incompletely(&[old]);
+    assert!(world.tracker.wants_ends());
+    world.walk(&[old]);
+    world.walk(&[old]);
+    assert!(!world.tracker.wants_ends());
+    assert_eq!(world.one().begin, Some(Begin::Found));
+    world.close(Conn::client(2).transferred(3, 5).finished());
+    let flow = world.one();
+    assert_eq!((flow.begin, flow.request.bytes), (Some(Begin::Opened), 3));
+}
+
+/// The busiest connections are those that a walk reads torn: what they transferred before is still not counted.
+#[test]
+fn an_older_connection_that_the_first_walk_read_torn_is_not_counted_from_zero() {
+    let conn = Conn::client(1).transferred(10_000, 20_000);
+    let torn = || {
+        let mut world = World::new();
+        world.walk_sockets(&[Socket { torn: 1, snd_una: 77, ..conn.socket() }]);
+        world
+    };
+    let mut world = torn();
+    world.walk(&[conn]);
+    world.walk(&[conn]);
+    let flow = world.one();
+    assert_eq!((flow.begin, flow.request.bytes), (Some(Begin::Found), 0));
+    let mut world = torn();
+    world.close(conn.finished());
+    let flow = world.one();
+    assert_eq!((flow.begin, flow.request.bytes), (Some(Begin::Found), 0));
+    assert_eq!(world.tracker.metrics.repaired_begins.value(), 0);
+}
+
+/// Nor of those that there was no room for; younger ones of the same ends are counted.
+#[test]
+fn older_connections_beyond_the_limit_are_not_counted_from_zero() {
+    let mut world = World::with_room_for(1);
+    let old = Conn::client(2).transferred(10_000, 20_000);
+    world.walk(&[Conn::client(1), old]);
+    world.take();
+    world.close(old.finished());
+    let flow = world.one();
+    assert_eq!((flow.begin, flow.request.bytes), (Some(Begin::Found), 0));
+    world.close(Conn::client(3).transferred(3, 5).finished());
+    let flow = world.one();
+    assert_eq!((flow.begin, flow.request.bytes), (Some(Begin::Opened), 3));
+}
+
+/// What is older is remembered as far as connections are; beyond that nothing is taken for younger.
+#[test]
+fn nothing_is_guessed_when_there_are_too_many_older_connections() {
+    let mut world = World::with_room_for(1);
+    world.walk_sockets(&[1, 2, 3].map(|n| {
+        let local_port = u16::try_from(n).unwrap();
+        Socket { local_port, ..Conn::client(n).socket() }
+    }));
+    world.take();
+    world.close(Conn::client(4).transferred(3, 5).finished());
+    let flow = world.one();
+    assert_eq!((flow.begin, flow.request.bytes), (Some(Begin::Found), 0));
+}
+
 /// A torn sample proves life, and nothing else.
 #[test]
 fn a_torn_sample_is_left_out() {
