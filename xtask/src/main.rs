@@ -12,6 +12,7 @@ mod command;
 mod deny;
 mod docs;
 mod ebpf;
+mod kernel_test;
 mod packages;
 mod structure;
 mod test;
@@ -46,6 +47,8 @@ enum Task {
     Docs(docs::Options),
     /// Builds the eBPF object that is committed, installing what that takes.
     Ebpf(ebpf::Options),
+    /// Runs the oracle on other kernels in virtual machines, and writes docs/kernel-support.md.
+    KernelTest(kernel_test::Options),
     /// Measures what the agent costs, and writes docs/performance.md.
     Bench(bench::Options),
     #[command(name = LOAD_SERVER, hide = true)]
@@ -71,6 +74,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Deny => deny::run(),
         Task::Docs(options) => docs::run(options),
         Task::Ebpf(options) => ebpf::run(options),
+        Task::KernelTest(options) => kernel_test::run(options),
         Task::Bench(options) => bench::run(options),
         Task::LoadServer => bench::load::serve(),
     }

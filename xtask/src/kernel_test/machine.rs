@@ -1,0 +1,89 @@
+//! A virtual machine: boots, and ends by itself or is ended.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{RecvTimeoutError, sync_channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+
+const EMULATOR: &str = "qemu-system-x86_64";
+
+/// Boots a kernel with an initial file system, and returns what it wrote to its console, which is also written to a file
+/// as it comes. Runs anywhere: the processor is emulated.
+///
+/// # Errors
+///
+/// The machine does not end in time; or the emulator cannot be run, or fails.
+pub(super) fn boot(kernel: &Path, initramfs: &Path, log: &Path, limit: Duration) -> anyhow::Result<String> {
+    let mut file = File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
+    let child = Command::new(EMULATOR)
+        .args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024"])
+        .args(["-nographic", "-nodefaults", "-serial", "stdio", "-monitor", "none", "-no-reboot"])
+        .arg("-kernel")
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(initramfs)
+        // A panic restarts the machine, which ends it; it is told whatever the level of messages.
+        .args(["-append", "console=ttyS0 quiet loglevel=1 panic=-1 mitigations=off"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {EMULATOR}"))?;
+    let mut machine = Machine(child);
+    let console = machine.0.stdout.take().expect("standard output is piped");
+    let complaints = machine.0.stderr.take().expect("standard error is piped");
+    let (send, lines) = sync_channel(1024);
+    thread::spawn(move || {
+        for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
+            if send.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    let complaints = thread::spawn(move || std::io::read_to_string(complaints).unwrap_or_default());
+    let start = Instant::now();
+    let mut text = String::new();
+    loop {
+        match lines.recv_timeout(limit.saturating_sub(start.elapsed())) {
+            Ok(line) => {
+                writeln!(file, "{line}").context("cannot write the log")?;
+                text += &line;
+                text.push('\n');
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("the machine did not end within {limit:?}; its console ended with\n{}", tail(&text))
+            }
+        }
+    }
+    let status = machine.0.wait().with_context(|| format!("cannot wait for {EMULATOR}"))?;
+    if !status.success() {
+        let complaints = complaints.join().unwrap_or_default();
+        bail!("{EMULATOR} failed: {status}: {}", complaints.trim());
+    }
+    Ok(text)
+}
+
+/// Returns the last lines of a console.
+pub(super) fn tail(console: &str) -> String {
+    let lines: Vec<_> = console.lines().collect();
+    lines[lines.len().saturating_sub(25)..].join("\n")
+}
+
+/// Ends with this value.
+struct Machine(Child);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _killed = self.0.kill();
+        let _waited = self.0.wait();
+    }
+}

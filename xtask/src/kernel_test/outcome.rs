@@ -1,0 +1,236 @@
+//! What came of a run: the lines that the machine wrote to its console, read strictly. What is not said did not happen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::bail;
+
+/// Begins every line that is not a test's or the kernel's own.
+const MARK: &str = "RIDLEY-";
+
+/// Tests that run inside the machine together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    pub(super) name: String,
+    /// The program that contains them.
+    pub(super) program: String,
+    pub(super) arguments: Vec<String>,
+    pub(super) tests: BTreeSet<String>,
+}
+
+/// Something that the agent needs or can use, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Need {
+    /// `present`, `limited` or `missing`.
+    pub(super) state: String,
+    /// The rest of the line.
+    pub(super) words: String,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// What the kernel calls itself.
+    pub(super) release: String,
+    pub(super) needs: Vec<Need>,
+    /// Whether the agent says that it can run.
+    pub(super) can_run: bool,
+    /// By group, how many tests passed.
+    pub(super) passed: BTreeMap<String, usize>,
+    /// Tests that did not pass.
+    pub(super) failed: Vec<String>,
+    /// What else is wrong.
+    pub(super) problems: Vec<String>,
+}
+
+impl Group {
+    /// Reads the plan that the machine follows.
+    ///
+    /// # Errors
+    ///
+    /// Quotes a line that is no group.
+    pub(super) fn all(plan: &str) -> anyhow::Result<Vec<Self>> {
+        let lines = plan.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let groups = lines.map(|line| {
+            let mut words = line.split_whitespace().map(str::to_owned);
+            let (Some(name), Some(program)) = (words.next(), words.next()) else {
+                bail!("a group of tests is a name, a program and its arguments, not `{line}`");
+            };
+            Ok(Self { name, program, arguments: words.collect(), tests: BTreeSet::new() })
+        });
+        groups.collect()
+    }
+
+    /// Adds the tests that the group's program lists.
+    pub(super) fn add_tests(&mut self, listed: &str) {
+        let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
+        self.tests.extend(names.map(|name| without_kind(name).to_owned()));
+    }
+}
+
+impl Outcome {
+    /// Reads a console.
+    ///
+    /// # Errors
+    ///
+    /// The machine did not come to its end.
+    pub(super) fn read(console: &str, groups: &[Group]) -> anyhow::Result<Self> {
+        let mut outcome = Self::default();
+        let mut group = None;
+        let mut passed = BTreeSet::new();
+        let mut is_over = false;
+        for line in console.lines() {
+            if let Some(said) = line.strip_prefix(MARK) {
+                let (word, rest) = said.split_once(' ').unwrap_or((said, ""));
+                match word {
+                    "KERNEL" => rest.clone_into(&mut outcome.release),
+                    "CHECK" => outcome.needs.extend(need(rest)),
+                    "CHECKED" => outcome.can_run = rest == "0",
+                    "RUN" => group = Some(rest),
+                    "RAN" => group = None,
+                    "END" => is_over = true,
+                    _ => outcome.problems.push(said.to_owned()),
+                }
+            } else if let (Some(group), Some(name)) = (group, passed_test(line)) {
+                passed.insert((group, name));
+            }
+        }
+        if !is_over {
+            bail!("the machine did not come to its end");
+        }
+        if outcome.release.is_empty() {
+            bail!("the machine did not say which kernel it runs");
+        }
+        for Group { name: group, tests, .. } in groups {
+            let is_passed = |test: &&String| passed.contains(&(group.as_str(), test.as_str()));
+            let (good, bad): (Vec<_>, Vec<_>) = tests.iter().partition(is_passed);
+            outcome.passed.insert(group.clone(), good.len());
+            outcome.failed.extend(bad.into_iter().map(|test| format!("{test} ({group})")));
+        }
+        Ok(outcome)
+    }
+
+    /// Returns whether everything passed.
+    pub(super) fn is_good(&self) -> bool {
+        self.can_run && self.failed.is_empty() && self.problems.is_empty()
+    }
+}
+
+/// Reads what the agent says of a need. A remedy, which is a line of its own, is none.
+fn need(line: &str) -> Option<Need> {
+    let (state, words) = line.split_once(' ')?;
+    let is_state = ["present", "limited", "missing"].contains(&state);
+    is_state.then(|| Need { state: state.to_owned(), words: words.trim().to_owned() })
+}
+
+/// Returns the name of a test whose line says that it passed.
+fn passed_test(line: &str) -> Option<&str> {
+    let (name, result) = line.strip_prefix("test ")?.split_once(" ... ")?;
+    (result == "ok").then(|| without_kind(name.trim()))
+}
+
+/// Returns the name of a test without the kind in brackets that may stand before it.
+fn without_kind(name: &str) -> &str {
+    match name.split_once("] ") {
+        Some((kind, name)) if kind.starts_with('[') => name,
+        _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAN: &str = "# a comment\nroot oracle --skip x\nolder lifecycle\n";
+    const GOOD: &str = "\
+SeaBIOS
+RIDLEY-KERNEL 6.1.0-56-cloud-amd64
+RIDLEY-CHECK present  Linux 5.10 or newer: 6.1.0
+RIDLEY-CHECK limited  CAP_SYS_PTRACE to name others: not granted
+RIDLEY-CHECK grant it
+RIDLEY-CHECKED 0
+RIDLEY-RUN root
+test [root] a ... ok
+test [root] b ... ok
+RIDLEY-RAN root 0
+RIDLEY-RUN older
+test c ... ok
+RIDLEY-RAN older 0
+RIDLEY-END
+";
+
+    #[test]
+    fn a_good_run_is_good() {
+        let outcome = Outcome::read(GOOD, &groups()).unwrap();
+        let need = |state: &str, words: &str| Need { state: state.to_owned(), words: words.to_owned() };
+        assert_eq!(
+            outcome,
+            Outcome {
+                release: "6.1.0-56-cloud-amd64".to_owned(),
+                needs: vec![
+                    need("present", "Linux 5.10 or newer: 6.1.0"),
+                    need("limited", "CAP_SYS_PTRACE to name others: not granted"),
+                ],
+                can_run: true,
+                passed: [("older".to_owned(), 1), ("root".to_owned(), 2)].into(),
+                failed: Vec::new(),
+                problems: Vec::new(),
+            }
+        );
+        assert!(outcome.is_good());
+    }
+
+    #[test]
+    fn what_is_not_said_did_not_happen() {
+        check_bad("test [root] a ... ok\n", "", &["a (root)"], &[]);
+        check_bad("test [root] b ... ok", "test [root] b ... FAILED", &["b (root)"], &[]);
+        check_bad("test [root] b ... ok", "test [root] b ... ok but", &["b (root)"], &[]);
+        // Passed, but not in its group.
+        check_bad(
+            "test c ... ok\nRIDLEY-RAN older 0\n",
+            "RIDLEY-RAN older 0\ntest c ... ok\n",
+            &["c (older)"],
+            &[],
+        );
+        check_bad(
+            "RIDLEY-END",
+            "RIDLEY-KERNEL-COMPLAINT BUG: x\nRIDLEY-END",
+            &[],
+            &["KERNEL-COMPLAINT BUG: x"],
+        );
+        check_bad("RIDLEY-CHECKED 0", "RIDLEY-CHECKED 1", &[], &[]);
+        check_bad("RIDLEY-CHECKED 0\n", "", &[], &[]);
+    }
+
+    #[test]
+    fn a_machine_that_does_not_come_to_its_end_is_an_error() {
+        for (part, expected) in [
+            ("RIDLEY-END\n", "the machine did not come to its end"),
+            ("RIDLEY-KERNEL 6.1.0-56-cloud-amd64\n", "the machine did not say which kernel it runs"),
+        ] {
+            let error = Outcome::read(&GOOD.replace(part, ""), &groups()).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_group_is_quoted() {
+        let error = Group::all("root").unwrap_err();
+        assert_eq!(error.to_string(), "a group of tests is a name, a program and its arguments, not `root`");
+    }
+
+    fn groups() -> Vec<Group> {
+        let mut groups = Group::all(PLAN).unwrap();
+        groups[0].add_tests("[root] a: test\n[root] b: test\n");
+        groups[1].add_tests("c: test\n\n1 test, 0 benchmarks\n");
+        groups
+    }
+
+    #[track_caller]
+    fn check_bad(part: &str, instead: &str, failed: &[&str], problems: &[&str]) {
+        assert!(GOOD.contains(part), "{part}");
+        let outcome = Outcome::read(&GOOD.replace(part, instead), &groups()).unwrap();
+        assert!(!outcome.is_good(), "{instead}");
+        assert_eq!(outcome.failed, failed, "{instead}");
+        assert_eq!(outcome.problems, problems, "{instead}");
+    }
+}
