@@ -34,7 +34,7 @@ pub struct Config {
     /// Bytes of kernel memory for begins and ends that wait to be fetched; a power of two, at least 65536.
     ///
     /// The default holds about 10000. What finds no room is counted in `ridley.ebpf.skipped` with the reason
-    /// `ring_full`, and repaired by the next sample.
+    /// `ring_full`, and repaired by the next samples as far as the connection lives on.
     pub ring_bytes: NonZeroU32,
 
     /// Most connections followed at a time, about 400 bytes each.
