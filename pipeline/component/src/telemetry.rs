@@ -84,7 +84,7 @@ enum Value {
 impl Registry {
     /// Returns the handle that a component counts through.
     pub fn telemetry(self: &Arc<Self>, kind: Kind, id: &Id) -> Telemetry {
-        Telemetry { registry: Arc::clone(self), kind, id: id.clone() }
+        Telemetry { registry: Arc::clone(self), kind, id: id.clone(), pipeline: None }
     }
 
     /// Returns the present values as cumulative OpenTelemetry metrics.
@@ -168,15 +168,24 @@ fn attribute(key: &str, value: &str) -> KeyValue {
 
 /// A component's handle to its own counters and gauges.
 ///
-/// Every series carries the component's kind and id. Names and attribute values come from the code, never from data.
+/// Every series carries the component's kind and id, and a processor's its pipeline. Names and attribute values come
+/// from the code, never from data.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
     registry: Arc<Registry>,
     kind: Kind,
     id: Id,
+    pipeline: Option<Arc<str>>,
 }
 
 impl Telemetry {
+    /// Tells instances of one component apart: a processor has one in each pipeline.
+    #[must_use]
+    pub fn in_pipeline(mut self, pipeline: impl Into<Arc<str>>) -> Self {
+        self.pipeline = Some(pipeline.into());
+        self
+    }
+
     /// Returns a counter of the component; asking again for the same one returns the same one.
     ///
     /// `unit` is a UCUM code such as `By`, or a word in braces such as `{item}`.
@@ -248,8 +257,9 @@ impl Telemetry {
             ("otelcol.component.kind", Arc::from(self.kind.as_str())),
             ("otelcol.component.id", Arc::from(self.id.as_str())),
         ];
+        let pipeline = self.pipeline.iter().map(|it| ("otelcol.pipeline.id", Arc::clone(it)));
         let given = attributes.iter().map(|(key, value)| (*key, Arc::from(*value)));
-        Key { name, attributes: own.into_iter().chain(given).collect() }
+        Key { name, attributes: own.into_iter().chain(pipeline).chain(given).collect() }
     }
 }
 
@@ -266,6 +276,19 @@ mod tests {
         telemetry.dropped(Signal::Flows, "full").add(3);
         telemetry.dropped(Signal::Flows, "late").add(1);
         assert_eq!(telemetry.dropped(Signal::Flows, "full").value(), 5);
+        assert_eq!(registry.collect(UnixNanos(1), UnixNanos(2)).n_points(), 2);
+    }
+
+    /// A gauge that two instances set would show whichever came last.
+    #[test]
+    fn instances_in_two_pipelines_are_told_apart() {
+        let registry = Arc::new(Registry::default());
+        let [first, second] = ["flows", "flows/copy"].map(|pipeline| {
+            registry.telemetry(Kind::Processor, &"join".parse().unwrap()).in_pipeline(pipeline)
+        });
+        first.gauge("held", "{item}", "", &[]).set(1);
+        second.gauge("held", "{item}", "", &[]).set(2);
+        assert_eq!(first.gauge("held", "{item}", "", &[]).value(), 1);
         assert_eq!(registry.collect(UnixNanos(1), UnixNanos(2)).n_points(), 2);
     }
 }

@@ -94,8 +94,11 @@ impl Engine {
             debug!(edges, "connecting");
         }
         for node in graph.nodes {
-            let Reference { kind, id } = &node.instance.reference;
-            let telemetry = registry.telemetry(*kind, id);
+            let Instance { reference: Reference { kind, id }, pipeline } = &node.instance;
+            let mut telemetry = registry.telemetry(*kind, id);
+            if let Some(pipeline) = pipeline {
+                telemetry = telemetry.in_pipeline(pipeline.to_string());
+            }
             let (sender, input) = match kind {
                 Kind::Receiver => (None, None),
                 Kind::Processor | Kind::Connector | Kind::Exporter => {

@@ -53,26 +53,6 @@ pub struct Flow {
     pub local: Local,
 }
 
-impl Flow {
-    /// Returns the end that this observer holds.
-    pub const fn local_end(&self) -> &Endpoint {
-        match self.observer {
-            Observer::Client => &self.client,
-            Observer::Server => &self.server,
-        }
-    }
-
-    /// Returns the address family, by the canonical form of the addresses.
-    pub const fn family(&self) -> Family {
-        if self.client.address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
-    }
-
-    /// Returns whether the record says that a connection attempt failed.
-    pub const fn failed(&self) -> bool {
-        matches!(self.end, Some(End::Failed(_)))
-    }
-}
-
 /// Which end of a connection an observer holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,15 +88,6 @@ impl Transport {
             Self::Tcp => "tcp",
         }
     }
-}
-
-/// Address family of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Family {
-    /// IPv4, also when the socket is an IPv6 socket that speaks to a v4-mapped address.
-    Ipv4,
-    /// IPv6.
-    Ipv6,
 }
 
 /// Why a record is the first of its connection.

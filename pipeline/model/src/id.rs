@@ -23,11 +23,6 @@ impl ConnectionId {
         x ^= x >> 33;
         Self(x)
     }
-
-    /// Returns the id as a number.
-    pub const fn as_u64(self) -> u64 {
-        self.0
-    }
 }
 
 impl fmt::Display for ConnectionId {

@@ -18,7 +18,7 @@ pub use self::{
     connection_map::ConnectionMap,
     entity::{Attribute, Endpoint, Entity, kind},
     flow::{
-        Begin, CloseReason, End, FailureReason, Family, Flow, Flows, Local, Observer, Process, Rtt, Traffic,
+        Begin, CloseReason, End, FailureReason, Flow, Flows, Local, Observer, Process, Rtt, Traffic,
         Transport,
     },
     id::ConnectionId,
