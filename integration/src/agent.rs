@@ -4,7 +4,7 @@ use std::{
     env, fs,
     io::{BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -21,15 +21,20 @@ use crate::{
     edges::{Edges, Interest},
     exposition::Exposition,
     kernel::Retransmits,
-    poll,
+    limits, poll,
 };
 
 /// The usual pipeline, with short intervals.
 pub const LIVE: &str = include_str!("../configs/live.yaml");
 /// Like [`LIVE`], and records every flow to the file that `RIDLEY_FLOWS` names.
 pub const RECORD: &str = include_str!("../configs/record.yaml");
+/// Every component that observes or delivers, with small files below the path that `RIDLEY_FLOWS` names.
+pub const EVERYTHING: &str = include_str!("../configs/everything.yaml");
 /// Replays the file that `RIDLEY_FLOWS` names.
 pub const REPLAY: &str = include_str!("../configs/replay.yaml");
+
+/// Whom `setpriv` is told to run the agent as, other than root.
+const NOBODY: u32 = 65_534;
 
 /// How long the agent may take to start, to count what happened, and to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -220,6 +225,17 @@ impl Agent {
         .with_context(|| self.in_its_words())
     }
 
+    /// Checks that the agent has left itself nothing but the two capabilities that observing needs.
+    ///
+    /// # Errors
+    ///
+    /// Names a thread that may do more.
+    pub fn expect_limits(&self) -> anyhow::Result<()> {
+        // At its start it looks up who holds the sockets that exist, as far as it may.
+        poll::until(PATIENCE, || limits::check(self.pid(), limits::TWO_CAPABILITIES))
+            .with_context(|| self.in_its_words())
+    }
+
     /// Asks the agent to end, and returns its last word.
     ///
     /// # Errors
@@ -329,6 +345,8 @@ pub enum Rights {
     All,
     /// As nobody, with the two capabilities that observing needs, and no way to more.
     TwoCapabilities,
+    /// As root in a container that has been granted these two and nothing else.
+    Container,
     /// As nobody.
     None,
 }
@@ -347,8 +365,27 @@ impl Rights {
                 "--bounding-set=-all,+bpf,+perfmon",
                 "--no-new-privs",
             ],
+            Self::Container => &[
+                "--inh-caps=-all",
+                "--ambient-caps=-all",
+                "--bounding-set=-all,+bpf,+perfmon",
+                "--no-new-privs",
+            ],
             Self::None => &["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"],
         }
+    }
+
+    /// Gives a folder to who has these rights.
+    ///
+    /// # Errors
+    ///
+    /// The tests do not run as root.
+    pub fn own(self, folder: &Path) -> anyhow::Result<()> {
+        let user = match self {
+            Self::All | Self::Container => return Ok(()),
+            Self::TwoCapabilities | Self::None => NOBODY,
+        };
+        chown(folder, Some(user), Some(user)).context("cannot give a folder away: that needs root")
     }
 
     /// Returns a path of the agent that who has these rights may run. The folder that it was built to may be closed to

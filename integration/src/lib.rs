@@ -16,6 +16,7 @@ pub mod command;
 pub mod edges;
 pub mod exposition;
 pub mod kernel;
+pub mod limits;
 pub mod payload;
 pub mod peer;
 pub mod plan;

@@ -1,7 +1,8 @@
 //! Every case of the oracle against the real agent: what the applications sent, what the kernel says of the sockets that
 //! are open, and what the agent exposes must be equal.
 //!
-//! All cases share one network and one agent, whose edges are told apart by the peers' names.
+//! All cases share one network and one agent, whose edges are told apart by the peers' names. They are played twice: to an
+//! agent that root started, and to one that anybody started with two capabilities.
 
 use std::{
     env,
@@ -13,20 +14,34 @@ use std::{
 use anyhow::{Context, anyhow};
 use integration::{
     Agent, Case, Moment, World,
-    agent::LIVE,
+    agent::{LIVE, Rights},
     cases,
     edges::{Edges, Interest},
     kernel, random,
 };
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 
 /// Cases mostly wait, so that many run well on few processors.
 const THREADS: usize = 12;
 
+/// As whom the agent is started; `RIDLEY_RIGHTS` chooses one of them.
+const RIGHTS: [(&str, Rights); 2] = [("root", Rights::All), ("two_capabilities", Rights::TwoCapabilities)];
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(THREADS));
-    let lab = if arguments.list { Err(anyhow!("only listed")) } else { Lab::new() };
+    let wanted = env::var("RIDLEY_RIGHTS").ok();
+    let chosen: Vec<_> =
+        RIGHTS.into_iter().filter(|(it, _)| wanted.as_ref().is_none_or(|name| name == it)).collect();
+    assert!(!chosen.is_empty(), "RIDLEY_RIGHTS is `root` or `two_capabilities`");
+    // One after the other: together they would ask too much of a small machine.
+    let failed =
+        chosen.into_iter().filter(|(name, rights)| play_as(name, *rights, &arguments).has_failed()).count();
+    if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn play_as(name: &str, rights: Rights, arguments: &Arguments) -> Conclusion {
+    let lab = if arguments.list { Err(anyhow!("only listed")) } else { Lab::new(rights) };
     let lab = Arc::new(lab);
     let named = cases::all().into_iter().map(|case| trial(&lab, case.name.to_owned(), case));
     let random = random_numbers().map(|number| trial(&lab, format!("random_{number}"), random::case(number)));
@@ -34,7 +49,8 @@ fn main() -> ExitCode {
     let n_cases = trials.iter().filter(|it| !arguments.is_filtered_out(it)).count();
     let last = Arc::clone(&lab);
     trials.push(Trial::test("nothing_moves_after_the_end", move || on(&last, |lab| lab.last(n_cases))));
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let trials = trials.into_iter().map(|it| it.with_kind(name)).collect();
+    libtest_mimic::run(arguments, trials)
 }
 
 fn trial(lab: &Arc<anyhow::Result<Lab>>, name: String, case: Case) -> Trial {
@@ -74,9 +90,10 @@ struct Over {
 }
 
 impl Lab {
-    fn new() -> anyhow::Result<Self> {
+    fn new(rights: Rights) -> anyhow::Result<Self> {
         let world = World::new()?;
-        let agent = Agent::start(LIVE)?;
+        let agent = Agent::launch(LIVE, rights, &[])?;
+        agent.await_observation()?;
         Ok(Self { world, agent: RwLock::new(Some(agent)), over: Mutex::default(), one_more: Condvar::new() })
     }
 
@@ -109,7 +126,9 @@ impl Lab {
         let over = self.one_more.wait_while(self.over(), |over| over.n < n_cases);
         let over = over.expect("nobody panics while counting");
         let agent = self.agent.write().expect("no case panics while it writes").take();
-        let last = agent.context("the agent has been stopped")?.stop()?;
+        let agent = agent.context("the agent has been stopped")?;
+        agent.expect_limits()?;
+        let last = agent.stop()?;
         let interest = Interest { names: over.names.clone(), ports: over.ports.clone() };
         over.edges.compare(&Edges::of(&last, &interest)?)
     }

@@ -1,20 +1,24 @@
 //! What the agent needs, and what it says when it has less.
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    process::{Command, Output},
+};
 
 use anyhow::{Context, ensure};
 use integration::{
     Agent, World,
-    agent::{LIVE, Rights},
+    agent::{EVERYTHING, LIVE, Rights},
     case::play_all,
     cases,
 };
 
-/// Nothing but `CAP_BPF` and `CAP_PERFMON` is needed, as any user.
+/// A container that has been granted the two capabilities observes as everybody else; that anybody can who has them is
+/// what the oracle shows with all of its cases.
 #[test]
-fn two_capabilities_suffice() -> anyhow::Result<()> {
+fn a_container_with_two_capabilities_observes() -> anyhow::Result<()> {
     let world = World::new()?;
-    let agent = Agent::launch(LIVE, Rights::TwoCapabilities, &[])?;
+    let agent = Agent::launch(LIVE, Rights::Container, &[])?;
     agent.await_observation()?;
     let cases = [
         "through_a_service",
@@ -25,7 +29,27 @@ fn two_capabilities_suffice() -> anyhow::Result<()> {
         "thousand_parallel_connections",
     ];
     play_all(&cases.map(cases::named), &world, |moment| agent.expect(moment))?;
+    agent.expect_limits()?;
     agent.stop().map(drop)
+}
+
+/// Whatever the agent is started with, no thread of it has more than it needs, while every component does its work.
+#[test]
+fn every_component_works_within_the_limits() -> anyhow::Result<()> {
+    for rights in [Rights::All, Rights::Container, Rights::TwoCapabilities] {
+        let world = World::new()?;
+        let folder = tempfile::tempdir()?;
+        rights.own(folder.path())?;
+        let flows = folder.path().join("flows.jsonl");
+        let agent = Agent::launch(EVERYTHING, rights, &[("RIDLEY_FLOWS", &flows)])?;
+        agent.await_observation()?;
+        play_all(&[cases::named("thousand_parallel_connections")], &world, |moment| agent.expect(moment))?;
+        agent.expect_limits()?;
+        agent.stop()?;
+        let n_files = fs::read_dir(folder.path())?.count();
+        ensure!(n_files == 3, "{rights:?}: {n_files} files: they were not replaced");
+    }
+    Ok(())
 }
 
 /// Without the privilege to observe, the agent says in one line what is missing and what to do, and ends.
