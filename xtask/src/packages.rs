@@ -52,11 +52,19 @@ pub(crate) fn unpack(tools: &[Tool], folder: &Path) -> anyhow::Result<()> {
     }
     eprintln!("unpacking {} into {}", reasons(&missing), folder.display());
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    if command::is_root() {
+        command::run(Command::new("apt-get").args(["update", "-qq"]))?;
+    }
     for tool in missing {
-        if command::is_root() {
-            command::run(Command::new("apt-get").args(["update", "-qq"]))?;
+        // A package before it may have brought it.
+        if find_below(folder, tool).is_some() {
+            continue;
         }
         let archives = folder.join(format!("{}.archives", tool.package));
+        if archives.exists() {
+            // Of a run that was interrupted.
+            std::fs::remove_dir_all(&archives)?;
+        }
         std::fs::create_dir_all(&archives)
             .with_context(|| format!("cannot create {}", archives.display()))?;
         let mut download = Command::new("apt-get");
