@@ -17,124 +17,129 @@ use seccompiler::{
 /// answered as an older kernel would, which every library must cope with. Numbers of recent calls are the same everywhere.
 const NEWEST: c_long = libc::SYS_mseal;
 
-/// Refused whatever the arguments are.
-const REFUSED: &[c_long] = &[
-    // Other programs.
-    libc::SYS_execve,
-    libc::SYS_execveat,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_fork,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_vfork,
-    // Other processes: to read and write their memory, to take their descriptors, to signal them, to share memory.
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_process_madvise,
-    libc::SYS_process_mrelease,
-    libc::SYS_pidfd_open,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_pidfd_send_signal,
-    libc::SYS_kcmp,
-    libc::SYS_kill,
-    libc::SYS_tkill,
-    libc::SYS_rt_sigqueueinfo,
-    libc::SYS_rt_tgsigqueueinfo,
-    libc::SYS_migrate_pages,
-    libc::SYS_move_pages,
-    libc::SYS_shmget,
-    libc::SYS_shmat,
-    libc::SYS_msgget,
-    libc::SYS_semget,
-    libc::SYS_mq_open,
-    // Another identity.
-    libc::SYS_setuid,
-    libc::SYS_setgid,
-    libc::SYS_setreuid,
-    libc::SYS_setregid,
-    libc::SYS_setresuid,
-    libc::SYS_setresgid,
-    libc::SYS_setfsuid,
-    libc::SYS_setfsgid,
-    libc::SYS_setgroups,
-    // Another view: namespaces, roots and mounts.
-    libc::SYS_setns,
-    libc::SYS_unshare,
-    libc::SYS_chroot,
-    libc::SYS_pivot_root,
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_open_tree,
-    libc::SYS_move_mount,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_mount_setattr,
-    libc::SYS_open_by_handle_at,
-    // What files are and who may use them.
-    libc::SYS_fchown,
-    libc::SYS_fchownat,
-    libc::SYS_fchmod,
-    libc::SYS_fchmodat,
-    libc::SYS_mknodat,
-    libc::SYS_setxattr,
-    libc::SYS_lsetxattr,
-    libc::SYS_fsetxattr,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_chown,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_lchown,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_chmod,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_mknod,
-    FCHMODAT2,
-    // The machine.
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_kexec_load,
-    KEXEC_FILE_LOAD,
-    libc::SYS_reboot,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    libc::SYS_acct,
-    libc::SYS_quotactl,
-    libc::SYS_quotactl_fd,
-    libc::SYS_syslog,
-    libc::SYS_sethostname,
-    libc::SYS_setdomainname,
-    libc::SYS_settimeofday,
-    libc::SYS_clock_settime,
-    libc::SYS_clock_adjtime,
-    libc::SYS_adjtimex,
-    libc::SYS_vhangup,
-    libc::SYS_personality,
-    libc::SYS_fanotify_init,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_iopl,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_ioperm,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_modify_ldt,
-    // Parts of the kernel that are large, seldom used, and often the way into it.
-    libc::SYS_perf_event_open,
-    libc::SYS_userfaultfd,
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    libc::SYS_keyctl,
-];
+/// Makes a list of names and numbers. The number is given where the C library's bindings do not name it for every target.
+macro_rules! named {
+    ($($(#[$condition:meta])* $name:ident $(= $number:literal)?),* $(,)?) => {
+        &[$($(#[$condition])* (stringify!($name), named!(@ $name $($number)?))),*]
+    };
+    (@ $name:ident) => { libc::$name };
+    (@ $name:ident $number:literal) => { $number };
+}
 
-/// Not named by the C library's bindings for every target.
-const FCHMODAT2: c_long = 452;
-#[cfg(target_arch = "x86_64")]
-const KEXEC_FILE_LOAD: c_long = 320;
-#[cfg(not(target_arch = "x86_64"))]
-const KEXEC_FILE_LOAD: c_long = 294;
+/// Refused whatever the arguments are.
+const REFUSED: &[(&str, c_long)] = named![
+    // Other programs.
+    SYS_execve,
+    SYS_execveat,
+    #[cfg(target_arch = "x86_64")]
+    SYS_fork,
+    #[cfg(target_arch = "x86_64")]
+    SYS_vfork,
+    // Other processes: to read and write their memory, to take their descriptors, to signal them, to share memory.
+    SYS_ptrace,
+    SYS_process_vm_readv,
+    SYS_process_vm_writev,
+    SYS_process_madvise,
+    SYS_process_mrelease,
+    SYS_pidfd_open,
+    SYS_pidfd_getfd,
+    SYS_pidfd_send_signal,
+    SYS_kcmp,
+    SYS_kill,
+    SYS_tkill,
+    SYS_rt_sigqueueinfo,
+    SYS_rt_tgsigqueueinfo,
+    SYS_migrate_pages,
+    SYS_move_pages,
+    SYS_shmget,
+    SYS_shmat,
+    SYS_msgget,
+    SYS_semget,
+    SYS_mq_open,
+    // Another identity.
+    SYS_setuid,
+    SYS_setgid,
+    SYS_setreuid,
+    SYS_setregid,
+    SYS_setresuid,
+    SYS_setresgid,
+    SYS_setfsuid,
+    SYS_setfsgid,
+    SYS_setgroups,
+    // Another view: namespaces, roots and mounts.
+    SYS_setns,
+    SYS_unshare,
+    SYS_chroot,
+    SYS_pivot_root,
+    SYS_mount,
+    SYS_umount2,
+    SYS_open_tree,
+    SYS_move_mount,
+    SYS_fsopen,
+    SYS_fsconfig,
+    SYS_fsmount,
+    SYS_fspick,
+    SYS_mount_setattr,
+    SYS_open_by_handle_at,
+    // What files are and who may use them.
+    SYS_fchown,
+    SYS_fchownat,
+    SYS_fchmod,
+    SYS_fchmodat,
+    SYS_mknodat,
+    SYS_setxattr,
+    SYS_lsetxattr,
+    SYS_fsetxattr,
+    #[cfg(target_arch = "x86_64")]
+    SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    SYS_lchown,
+    #[cfg(target_arch = "x86_64")]
+    SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    SYS_mknod,
+    SYS_fchmodat2 = 452,
+    // The machine.
+    SYS_init_module,
+    SYS_finit_module,
+    SYS_delete_module,
+    SYS_kexec_load,
+    #[cfg(target_arch = "x86_64")]
+    SYS_kexec_file_load = 320,
+    #[cfg(not(target_arch = "x86_64"))]
+    SYS_kexec_file_load = 294,
+    SYS_reboot,
+    SYS_swapon,
+    SYS_swapoff,
+    SYS_acct,
+    SYS_quotactl,
+    SYS_quotactl_fd,
+    SYS_syslog,
+    SYS_sethostname,
+    SYS_setdomainname,
+    SYS_settimeofday,
+    SYS_clock_settime,
+    SYS_clock_adjtime,
+    SYS_adjtimex,
+    SYS_vhangup,
+    SYS_personality,
+    SYS_fanotify_init,
+    #[cfg(target_arch = "x86_64")]
+    SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    SYS_ioperm,
+    #[cfg(target_arch = "x86_64")]
+    SYS_modify_ldt,
+    // Parts of the kernel that are large, seldom used, and often the way into it.
+    SYS_perf_event_open,
+    SYS_userfaultfd,
+    SYS_io_uring_setup,
+    SYS_io_uring_enter,
+    SYS_io_uring_register,
+    SYS_add_key,
+    SYS_request_key,
+    SYS_keyctl,
+];
 
 /// What `bpf` may still be asked: to work with the maps that there are, and to run the programs that are loaded.
 /// <https://docs.kernel.org/userspace-api/ebpf/syscall.html>
@@ -212,7 +217,8 @@ const fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
 
 /// What is refused, by number: whatever the arguments are where there is no rule, else if one of the rules applies.
 fn rules(own_pid: u64) -> Result<BTreeMap<c_long, Vec<SeccompRule>>, BackendError> {
-    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = REFUSED.iter().map(|it| (*it, Vec::new())).collect();
+    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
+        REFUSED.iter().map(|(_, it)| (*it, Vec::new())).collect();
     let families = FAMILIES.map(|it| u64::from(it.unsigned_abs()));
     let mut sockets = vec![SeccompRule::new(is_none_of(0, &families)?)?];
     for it in SOCKET_TYPES {

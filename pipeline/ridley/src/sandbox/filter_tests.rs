@@ -1,6 +1,7 @@
 //! Filters belong to threads, so each test gives one to a thread of its own and asks the kernel there.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket},
@@ -22,10 +23,25 @@ const NONSENSE: c_long = -1;
 #[test]
 fn every_call_of_the_list_is_refused() {
     filtered(|| {
-        for number in REFUSED {
-            assert_eq!(call(*number, [NONSENSE; 3]), Err(MARK), "system call {number}");
+        for (name, number) in REFUSED {
+            assert_eq!(call(*number, [NONSENSE; 3]), Err(MARK), "{name}");
         }
     });
+}
+
+/// Users are promised neither more nor less.
+#[test]
+fn the_document_names_every_call_of_the_list() {
+    let document = include_str!("../../../../docs/security.md");
+    let (_, rest) = document.split_once("| Refused always |").unwrap();
+    let (table, _) = rest.split_once("\n\n").unwrap();
+    let documented: BTreeSet<&str> = table.split('`').skip(1).step_by(2).collect();
+    let listed: BTreeSet<&str> = REFUSED.iter().map(|(name, _)| name.trim_start_matches("SYS_")).collect();
+    // Calls that other processors do not have are documented all the same.
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(listed, documented);
+    }
+    assert!(listed.is_subset(&documented), "{:?}", listed.difference(&documented));
 }
 
 #[test]
