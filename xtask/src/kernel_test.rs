@@ -22,7 +22,7 @@ use anyhow::{Context, ensure};
 
 use self::{
     initramfs::Initramfs,
-    kernels::Kernel,
+    kernels::{Archive, Kernel},
     outcome::{Group, Outcome},
 };
 use crate::{
@@ -119,10 +119,10 @@ fn test(workspace: &Workspace, agent: &Path, kernels: &[Kernel], is_recorded: bo
     common.add_text("/plan", &plan);
     add_programs(&mut common, agent, &programs)?;
     let folder = workspace.target.join("kernels");
-    let mut failures = Vec::new();
+    let (mut archive, mut failures) = (None, Vec::new());
     for kernel in kernels {
         let start = Instant::now();
-        match test_one(kernel, &common, &groups, &folder) {
+        match run_on(kernel, &mut archive, &common, &groups, &folder) {
             Ok(outcome) => {
                 eprintln!("{}: {} in {:.0?}", kernel.version, summary(&outcome), start.elapsed());
                 if !outcome.is_good() {
@@ -147,8 +147,14 @@ fn test(workspace: &Workspace, agent: &Path, kernels: &[Kernel], is_recorded: bo
     Ok(())
 }
 
-fn test_one(kernel: &Kernel, common: &Initramfs, groups: &[Group], folder: &Path) -> anyhow::Result<Outcome> {
-    let unpacked = kernels::fetch(kernel, folder)?;
+fn run_on(
+    kernel: &Kernel,
+    archive: &mut Option<Archive>,
+    common: &Initramfs,
+    groups: &[Group],
+    folder: &Path,
+) -> anyhow::Result<Outcome> {
+    let unpacked = kernels::fetch(kernel, folder, archive)?;
     let mut initramfs = common.clone();
     initramfs.add_modules(&unpacked, &MODULES)?;
     let path = folder.join("initramfs");

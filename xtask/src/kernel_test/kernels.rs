@@ -85,8 +85,12 @@ fn parse(list: &str) -> anyhow::Result<Vec<Kernel>> {
     kernels.collect()
 }
 
-/// Downloads and unpacks a kernel below `folder`, unless it is there already.
-pub(super) fn fetch(kernel: &Kernel, folder: &Path) -> anyhow::Result<Unpacked> {
+/// Downloads and unpacks a kernel below `folder`, unless it is there already. `archive` is opened for the first that is not.
+pub(super) fn fetch(
+    kernel: &Kernel,
+    folder: &Path,
+    archive: &mut Option<Archive>,
+) -> anyhow::Result<Unpacked> {
     let root = folder.join(&kernel.version);
     let complete = root.join("complete");
     if !complete.is_file() {
@@ -94,7 +98,10 @@ pub(super) fn fetch(kernel: &Kernel, folder: &Path) -> anyhow::Result<Unpacked> 
             fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))?;
         }
         fs::create_dir_all(&root).with_context(|| format!("cannot create {}", root.display()))?;
-        let archive = Archive::open(&folder.join("apt"))?;
+        let archive = match archive {
+            Some(archive) => archive,
+            None => archive.insert(Archive::open(&folder.join("apt"))?),
+        };
         for package in &kernel.packages {
             let archive = archive.download(package, &folder.join("packages"))?;
             command::run(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(&root))?;
@@ -137,7 +144,7 @@ fn find_image(root: &Path) -> anyhow::Result<Option<PathBuf>> {
 }
 
 /// Debian's archive, seen through an apt state of its own.
-struct Archive {
+pub(super) struct Archive {
     config: PathBuf,
 }
 

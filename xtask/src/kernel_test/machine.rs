@@ -22,7 +22,9 @@ const EMULATOR: &str = "qemu-system-x86_64";
 /// The machine does not end in time; or the emulator cannot be run, or fails.
 pub(super) fn boot(kernel: &Path, initramfs: &Path, log: &Path, limit: Duration) -> anyhow::Result<String> {
     let mut file = File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
-    let child = Command::new(EMULATOR)
+    // The machine ends with this process, however that ends.
+    let child = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--", EMULATOR])
         .args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024"])
         .args(["-nographic", "-nodefaults", "-serial", "stdio", "-monitor", "none", "-no-reboot"])
         .arg("-kernel")
