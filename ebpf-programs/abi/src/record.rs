@@ -18,6 +18,8 @@ pub enum RecordKind {
     Unlistened = 5,
     /// A [`CgroupRecord`]: a cgroup was seen for the first time.
     Cgroup = 6,
+    /// A [`ConnectionRecord`]: a connection that closed a moment ago sends a reset; of its socket the identity is told.
+    ResetSent = 7,
 }
 
 /// The begin or the end of a connection, or an attempt that failed.
@@ -88,6 +90,8 @@ pub enum Record<'a> {
     Unlistened(&'a ListenerRecord),
     /// See [`RecordKind::Cgroup`].
     Cgroup(&'a CgroupNames),
+    /// See [`RecordKind::ResetSent`].
+    ResetSent(&'a ConnectionRecord),
 }
 
 impl<'a> Record<'a> {
@@ -101,6 +105,7 @@ impl<'a> Record<'a> {
             it if it == RecordKind::Listening as u32 => Self::Listening(view(bytes)?),
             it if it == RecordKind::Unlistened as u32 => Self::Unlistened(view(bytes)?),
             it if it == RecordKind::Cgroup as u32 => Self::Cgroup(&view::<CgroupRecord>(bytes)?.cgroup),
+            it if it == RecordKind::ResetSent as u32 => Self::ResetSent(view(bytes)?),
             _ => return None,
         })
     }
@@ -126,6 +131,7 @@ mod tests {
             (RecordKind::Listening, size_of::<ListenerRecord>()),
             (RecordKind::Unlistened, size_of::<ListenerRecord>()),
             (RecordKind::Cgroup, size_of::<CgroupRecord>()),
+            (RecordKind::ResetSent, size_of::<ConnectionRecord>()),
         ];
         for (kind, size) in sizes {
             bytes[..4].copy_from_slice(&(kind as u32).to_ne_bytes());
@@ -138,7 +144,7 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_refused() {
-        for kind in [0_u64, 7, u64::from(u32::MAX)] {
+        for kind in [0_u64, 8, u64::from(u32::MAX)] {
             let words = [kind; 256];
             assert!(Record::parse(bytemuck::cast_slice(&words)).is_none());
         }

@@ -3,11 +3,12 @@
 //! | program | runs | does |
 //! | --- | --- | --- |
 //! | `on_state_change` | at each change of a TCP socket's state (`inet_sock_set_state`) | records begins and ends |
+//! | `on_reset_sent` | when a socket sends a reset (`tcp_send_reset`) | records it if it answers for a closed connection |
 //! | `boot`, `boot_elements`, `boot_flat` | when the receiver asks | finds the kernel's tables of connections |
 //! | `walk`, `walk_elements`, `walk_flat` | when the receiver asks | copies the sockets of a part of a table |
 //! | `name_cgroup` | when the receiver asks | reads the names of one cgroup |
 //!
-//! All but the first are loaded as raw tracepoint programs and never attached: the receiver runs them by
+//! All but the first two are loaded as raw tracepoint programs and never attached: the receiver runs them by
 //! `BPF_PROG_TEST_RUN`, one at a time. No program runs per packet or per call to send or receive, and none decides
 //! anything: they observe.
 //!
@@ -44,6 +45,13 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 fn on_state_change(ctx: RawTracePointContext) -> i32 {
     state_change::observe(ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    0
+}
+
+/// Records who sent the reset with which a connection ended. The receiver can do without.
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+fn on_reset_sent(ctx: RawTracePointContext) -> i32 {
+    state_change::observe_reset(ctx.arg(0));
     0
 }
 

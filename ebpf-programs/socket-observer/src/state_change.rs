@@ -99,6 +99,24 @@ fn record_closed(socket: u64, old: u8) {
     }
 }
 
+/// Records that the reset with which a connection ended was this end's, where the end alone did not tell.
+///
+/// An orphan that is sent data answers it with a reset, and closes just as if it had received one. The answer follows: only
+/// then is its socket closed already when it sends. Resets that an application causes are sent before, and their ends tell.
+/// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_input.c#L6910>
+#[inline(always)]
+pub(crate) fn observe_reset(socket: u64) {
+    // Neither none, nor one that listens, nor what is left of one has this state.
+    if Common::of(socket).state() != CLOSE {
+        return;
+    }
+    emit(|record: &mut ConnectionRecord| {
+        begin(record, RecordKind::ResetSent, socket, CLOSE);
+        sample::copy_identity(&mut record.socket, socket);
+        sample::copy_backlog(&mut record.socket, socket);
+    });
+}
+
 /// Writes what every record has; the rest is zero.
 #[inline(always)]
 fn begin(record: &mut ConnectionRecord, kind: RecordKind, socket: u64, old: u8) {

@@ -123,6 +123,12 @@ impl Btf {
         Ok(Member { offset: offset_bits / 8, is_pointer })
     }
 
+    /// Returns whether the kernel has a trace point: then it has a type named after it.
+    pub(crate) fn has_tracepoint(&self, name: &str) -> bool {
+        let wanted = [b"btf_trace_", name.as_bytes()].concat();
+        self.strings.split(|&byte| byte == 0).any(|it| it == wanted)
+    }
+
     fn index(&mut self) -> Result<(), LayoutError> {
         let mut at = 0;
         while at < self.types.len() {
@@ -265,6 +271,15 @@ pub(crate) mod tests {
         let inner = btf.unnamed(kind::STRUCT, &[("twice", INT, 32)]);
         btf.structure("outer", &[("twice", INT, 0), ("", inner, 64)]);
         check(&btf, "twice", Ok((0, false)));
+    }
+
+    #[test]
+    fn trace_points_have_types() {
+        let mut btf = example();
+        btf.ty("btf_trace_tcp_send_reset", kind::TYPEDEF, 0, INT, &[]);
+        let btf = Btf::parse(&btf.build()).unwrap();
+        assert!(btf.has_tracepoint("tcp_send_reset"));
+        assert!(!btf.has_tracepoint("tcp_send"));
     }
 
     #[test]

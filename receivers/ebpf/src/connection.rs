@@ -95,6 +95,8 @@ pub(crate) struct Connection {
     pub(crate) last_walk: u64,
     /// Whether it waits to be reported.
     pub(crate) is_queued: bool,
+    /// Whether it is not to be reported yet, for something about it may come with the next records.
+    pub(crate) is_held: bool,
     /// Whether one of its ends is the agent's, which is settled with its first report.
     pub(crate) is_own: bool,
 }
@@ -132,6 +134,7 @@ impl Connection {
             reported_at: since,
             last_walk: 0,
             is_queued: false,
+            is_held: false,
             is_own: false,
         }
     }
@@ -190,6 +193,13 @@ impl Connection {
         self.rtt = rtt(socket).or(self.rtt);
         self.end = Some(End::Closed(reason));
         self.observed_at = at;
+    }
+
+    /// Tells better than [`close`](Self::close) could why the connection ended.
+    pub(crate) fn set_close_reason(&mut self, reason: CloseReason) {
+        if self.has_ended() {
+            self.end = Some(End::Closed(reason));
+        }
     }
 
     /// Ends a connection whose end was not observed; its last sample stands.

@@ -5,8 +5,8 @@ use model::Signal;
 use tracing::warn;
 
 use crate::{
-    clock::Moment, config::Config, metrics::Metrics, observer::Observer, receiver::EbpfReceiver, seed,
-    source::Source,
+    clock::Moment, config::Config, memory, metrics::Metrics, observer::Observer, receiver::EbpfReceiver,
+    seed, source::Source,
 };
 
 /// Makes `ebpf` receivers.
@@ -17,6 +17,8 @@ pub fn factory() -> Factory {
 }
 
 async fn create(config: Config, context: Context) -> Result<Box<dyn Receiver>, BoxError> {
+    // On this thread, which may still do more than those of the runtime.
+    memory::raise_limit();
     let ring_bytes = config.ring_bytes.get();
     // Reading the kernel's type information and having programs verified takes some hundred milliseconds.
     let loading = tokio::task::spawn_blocking(move || Observer::load(ring_bytes));

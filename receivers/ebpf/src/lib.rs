@@ -18,6 +18,7 @@ mod factory;
 mod layout;
 mod listeners;
 mod mapped;
+mod memory;
 mod metrics;
 mod needs;
 mod object;

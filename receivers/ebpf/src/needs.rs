@@ -2,13 +2,20 @@
 
 use std::fs;
 
-use crate::{btf::Btf, layout};
+use crate::{btf::Btf, error::LayoutError, layout, memory, observer};
+
+/// First Linux that lets programs of this kind be run when asked, which walking takes.
+const MIN_KERNEL: (u32, u32) = (5, 10);
 
 /// First Linux with `bpf_loop`.
-const MIN_KERNEL: (u32, u32) = (5, 17);
+const FAST_KERNEL: (u32, u32) = (5, 17);
+
+/// First Linux that does not take the memory of eBPF maps from the memory that a user may lock.
+const UNLIMITED_KERNEL: (u32, u32) = (5, 11);
 
 const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SYS_RESOURCE: u32 = 24;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
@@ -34,26 +41,80 @@ pub fn check() -> Vec<Need> {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let status = read("/proc/self/status");
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    vec![
+    let btf = Btf::of_running_kernel();
+    let mut needs = vec![
         kernel(&release),
-        type_information(),
+        type_information(&btf),
         capability(&status, "CAP_BPF", CAP_BPF, "to load the eBPF programs"),
         capability(&status, "CAP_PERFMON", CAP_PERFMON, "to let them read the kernel's sockets"),
         no_lockdown(&read("/sys/kernel/security/lockdown")),
+    ];
+    needs.extend(locked_memory(&release, &status, &read("/proc/self/limits")));
+    needs.extend([
+        loops(&release),
+        resets(btf.as_ref().ok()),
         cgroup2(&read("/proc/self/cgroup")),
         process_names(&status),
-    ]
+    ]);
+    needs
 }
 
 fn kernel(release: &str) -> Need {
     Need {
-        name: "Linux 5.17 or newer",
-        purpose: "for loops in eBPF programs",
+        name: "Linux 5.10 or newer",
+        purpose: "to run eBPF programs when asked",
         is_required: true,
-        is_present: version(release).is_some_and(|it| it >= MIN_KERNEL),
+        is_present: is_at_least(release, MIN_KERNEL),
         found: release.to_owned(),
         remedy: "run on a newer kernel",
     }
+}
+
+fn loops(release: &str) -> Need {
+    let is_present = is_at_least(release, FAST_KERNEL);
+    Need {
+        name: "Linux 5.17 or newer",
+        purpose: "to walk many sockets in one go",
+        is_required: false,
+        is_present,
+        found: if is_present { "`bpf_loop`" } else { "older ways to loop" }.to_owned(),
+        remedy: "run on a newer kernel; until then a walk takes more and smaller steps",
+    }
+}
+
+/// Tells of a limit that newer kernels do not have.
+fn locked_memory(release: &str, status: &str, limits: &str) -> Option<Need> {
+    if is_at_least(release, UNLIMITED_KERNEL) {
+        return None;
+    }
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"));
+    // The soft limit, the hard one, the unit.
+    let hard = limit.and_then(|it| it.split_ascii_whitespace().nth(1)).unwrap_or_default();
+    let is_enough = hard == "unlimited" || hard.parse().is_ok_and(|it: u64| it >= memory::LOCKED_BYTES);
+    Some(Need {
+        name: "16 MiB of memory that may be locked",
+        purpose: "for the eBPF maps, as Linux counts them before 5.11",
+        is_required: true,
+        is_present: is_enough || has_capability(status, CAP_SYS_RESOURCE),
+        found: if hard == "unlimited" { hard.to_owned() } else { format!("{hard} bytes") },
+        remedy: "set `LimitMEMLOCK=infinity` in a systemd unit, or `ulimit -l unlimited` before it starts",
+    })
+}
+
+fn resets(btf: Option<&Btf>) -> Need {
+    let is_present = btf.is_some_and(|it| it.has_tracepoint(observer::RESET_SENT.tracepoint));
+    Need {
+        name: "the trace point `tcp_send_reset`",
+        purpose: "to tell who reset a connection that its application had closed",
+        is_required: false,
+        is_present,
+        found: if is_present { "there" } else { "not there" }.to_owned(),
+        remedy: "run on a kernel that has it; without it such resets are told as aborted",
+    }
+}
+
+fn is_at_least(release: &str, least: (u32, u32)) -> bool {
+    version(release).is_some_and(|it| it >= least)
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {
@@ -61,21 +122,22 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-fn type_information() -> Need {
-    let layout = Btf::of_running_kernel().and_then(|btf| layout::offsets(&btf));
+fn type_information(btf: &Result<Btf, LayoutError>) -> Need {
+    let layout = btf.as_ref().map(layout::offsets);
     let found = match &layout {
-        Ok((_, degraded)) if degraded.is_empty() => "complete".to_owned(),
-        Ok((_, degraded)) => {
+        Ok(Ok((_, degraded))) if degraded.is_empty() => "complete".to_owned(),
+        Ok(Ok((_, degraded))) => {
             let missing: Vec<_> = degraded.iter().map(|it| it.missing).collect();
             format!("without {}", missing.join(", "))
         }
-        Err(err) => component::ErrorChain(err).to_string(),
+        Ok(Err(err)) => component::ErrorChain(err).to_string(),
+        Err(err) => component::ErrorChain(*err).to_string(),
     };
     Need {
         name: "type information of the kernel (BTF)",
         purpose: "to find the sockets in its memory",
         is_required: true,
-        is_present: layout.is_ok(),
+        is_present: matches!(layout, Ok(Ok(_))),
         found,
         remedy: "run on a kernel built with `CONFIG_DEBUG_INFO_BTF=y`, as distributions build theirs",
     }
@@ -144,13 +206,14 @@ mod tests {
 
     const NOTHING: &str = "Name:\tridley\nCapEff:\t0000000000000000\n";
     const BPF_AND_PERFMON: &str = "Name:\tridley\nCapEff:\t000000c000000000\n";
+    const SYS_RESOURCE: &str = "Name:\tridley\nCapEff:\t0000000001000000\n";
     const SYS_ADMIN: &str = "Name:\tridley\nCapEff:\t0000000000200000\n";
 
     #[test]
     fn kernels_are_compared_by_number() {
         for (release, expected) in [
-            ("5.17.0-1", true),
-            ("5.16.20-amd64", false),
+            ("5.10.0-33-amd64", true),
+            ("5.9.16", false),
             ("6.1.0-18-amd64", true),
             ("10.0", true),
             ("4.19.0", false),
@@ -169,6 +232,23 @@ mod tests {
             for (name, bit) in [("CAP_BPF", CAP_BPF), ("CAP_PERFMON", CAP_PERFMON)] {
                 assert_eq!(capability(status, name, bit, "").is_present, expected, "{name} of {status:?}");
             }
+        }
+    }
+
+    /// Nobody has to raise a limit that the kernel does not know any more.
+    #[test]
+    fn locked_memory_matters_to_old_kernels_alone() {
+        let limits =
+            |hard: &str| format!("Max locked memory         65536                {hard}      bytes\n");
+        assert_eq!(locked_memory("5.11.0", NOTHING, &limits("65536")), None);
+        for (status, hard, expected) in [
+            (NOTHING, "65536", false),
+            (NOTHING, "unlimited", true),
+            (NOTHING, "16777216", true),
+            (SYS_RESOURCE, "65536", true),
+        ] {
+            let need = locked_memory("5.10.0", status, &limits(hard)).unwrap();
+            assert_eq!(need.is_present, expected, "{hard}");
         }
     }
 

@@ -31,7 +31,16 @@ use crate::{
 const CHUNKS_PER_RUN: u32 = 8;
 
 /// Programs that are attached, and where to.
-const ATTACHED: [(&str, &str); 1] = [("on_state_change", "inet_sock_set_state")];
+const STATE_CHANGE: Attachment = Attachment { program: "on_state_change", tracepoint: "inet_sock_set_state" };
+pub(crate) const RESET_SENT: Attachment =
+    Attachment { program: "on_reset_sent", tracepoint: "tcp_send_reset" };
+const ATTACHED: [Attachment; 2] = [STATE_CHANGE, RESET_SENT];
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attachment {
+    program: &'static str,
+    pub(crate) tracepoint: &'static str,
+}
 
 /// Reads the names of a cgroup.
 const NAME_CGROUP: &str = "name_cgroup";
@@ -67,6 +76,7 @@ pub(crate) struct Observer {
     pending: Vec<Table>,
     next_bucket: u32,
     process: u32,
+    sees_resets: bool,
 }
 
 impl Observer {
@@ -78,7 +88,7 @@ impl Observer {
     }
 
     fn try_load(ring_bytes: u32, variants: &[Variant]) -> Result<(Self, Vec<Degraded>), LoadError> {
-        let (mut offsets, degraded) = layout::offsets(&Btf::of_running_kernel()?)?;
+        let (mut offsets, mut degraded) = layout::offsets(&Btf::of_running_kernel()?)?;
         offsets.wake_bytes = ring_bytes / 2;
         let mut programs = EbpfLoader::new()
             // Nothing is relocated: the programs get offsets.
@@ -105,19 +115,36 @@ impl Observer {
             pending: Vec::new(),
             next_bucket: 0,
             process: std::process::id(),
+            sees_resets: false,
             programs,
         };
         // A walk that cannot run is told when it is tried; then this process goes by the number it knows itself by.
         if observer.run(variant.boot, [0; 12]).is_ok() {
             observer.process = observer.state.get(0).process;
         }
-        for (program, tracepoint) in ATTACHED {
-            load_program(&mut observer.programs, program)?;
-            raw_tracepoint(&mut observer.programs, program).attach(tracepoint).map_err(|source| {
-                LoadError::AttachProgram { program, tracepoint, source: Box::new(source) }
-            })?;
+        match observer.attach(RESET_SENT) {
+            Ok(()) => observer.sees_resets = true,
+            Err(error) => {
+                debug!(error = %ErrorChain(&error), "resets are not observed");
+                degraded.push(Degraded {
+                    missing: RESET_SENT.tracepoint,
+                    effect: "a reset of a connection that an application had closed already is told as aborted",
+                });
+            }
         }
+        observer.attach(STATE_CHANGE)?;
         Ok((observer, degraded))
+    }
+
+    fn attach(&mut self, attachment: Attachment) -> Result<(), LoadError> {
+        let Attachment { program, tracepoint } = attachment;
+        load_program(&mut self.programs, program)?;
+        let attached = raw_tracepoint(&mut self.programs, program).attach(tracepoint);
+        attached.map(drop).map_err(|source| LoadError::AttachProgram {
+            program,
+            tracepoint,
+            source: Box::new(source),
+        })
     }
 
     fn run(&self, program: &'static str, args: [u64; 12]) -> Result<(), RunProgramError> {
@@ -134,6 +161,10 @@ impl Observer {
 impl Source for Observer {
     fn process(&self) -> u32 {
         self.process
+    }
+
+    fn sees_resets(&self) -> bool {
+        self.sees_resets
     }
 
     async fn woken(&mut self) {
@@ -194,7 +225,7 @@ impl Source for Observer {
 impl Observer {
     /// Returns how often the kernel did not run a program because its CPU was running it.
     fn n_not_run(&self) -> u64 {
-        let fds = ATTACHED.iter().filter_map(|(program, _)| self.programs.program(program)?.fd().ok());
+        let fds = ATTACHED.iter().filter_map(|it| self.programs.program(it.program)?.fd().ok());
         fds.filter_map(|fd| recursion_misses(&fs::read_to_string(fdinfo(fd.as_fd())).ok()?)).sum()
     }
 }

@@ -58,9 +58,10 @@ impl<S: Source + 'static> EbpfReceiver<S> {
     pub(crate) fn new(config: &Config, source: S, seed: Seed, metrics: Metrics, now: fn() -> Moment) -> Self {
         let Config { sample_interval, drain_interval, ring_bytes: _, max_connections, own_traffic } = config;
         let own = Own::new(source.process(), *own_traffic);
+        let tracker = Tracker::new(*max_connections, own, seed, source.sees_resets(), metrics.clone());
         Self {
             source,
-            tracker: Tracker::new(*max_connections, own, seed, metrics.clone()),
+            tracker,
             metrics,
             now,
             sample_interval: *sample_interval,
@@ -103,6 +104,10 @@ impl<S: Source + 'static> EbpfReceiver<S> {
     /// sent yet is merged per connection.
     async fn send(&mut self, output: &Output, clockwork: &mut Clockwork) -> Result<(), BoxError> {
         let records = self.tracker.take_reports(MAX_BATCH);
+        if records.is_empty() {
+            // All that there was to report is held back, or the agent's own.
+            return Ok(());
+        }
         let mut sending = pin!(output.send(Batch::Flows(Flows { records })));
         loop {
             let event = tokio::select! {

@@ -7,6 +7,9 @@ pub(crate) trait Source: Send {
     /// Returns the process that this runs in, as the kernel numbers it: not as its own namespace does.
     fn process(&self) -> u32;
 
+    /// Returns whether it tells of resets that were sent.
+    fn sees_resets(&self) -> bool;
+
     /// Waits until there is so much to drain that it should not wait for the next time. Cancel-safe.
     fn woken(&mut self) -> impl Future<Output = ()> + Send;
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use abi::{CgroupNames, ConnectionRecord, ListenerRecord, Record, Role, Socket, state};
-use model::{End, Flow, Interval, Local, Process, Traffic, Transport, UnixNanos};
+use model::{CloseReason, End, Flow, Interval, Local, Process, Traffic, Transport, UnixNanos};
 
 use crate::{
     cgroups::Cgroups,
@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     own::Own,
     seed::Seed,
-    verdict::{close_reason, failure_reason, loses_what_is_in_flight},
+    verdict::{close_reason, failure_reason, loses_what_is_in_flight, reset_by},
 };
 
 /// Most finished records that wait for the pipeline beside the connections that are followed.
@@ -36,8 +36,10 @@ pub(crate) struct Tracker {
     // What there is to report, in order. A connection is in it once at most.
     queue: VecDeque<Item>,
     n_finished: usize,
-    // Connections that may prove to be the agent's, since this drain and since the one before.
+    // Connections that the next records may tell more of, since this drain and since the one before: whether they are the
+    // agent's, or who reset them.
     held: [Vec<Key>; 2],
+    sees_resets: bool,
     own: Own,
     listeners: Listeners,
     cgroups: Cgroups,
@@ -76,7 +78,13 @@ enum Item {
 
 impl Tracker {
     /// Follows nothing yet. `seed` is what was known of processes before the first record is taken.
-    pub(crate) fn new(max_connections: NonZeroUsize, mut own: Own, seed: Seed, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        max_connections: NonZeroUsize,
+        mut own: Own,
+        seed: Seed,
+        sees_resets: bool,
+        metrics: Metrics,
+    ) -> Self {
         let Seed { listeners: found, processes } = seed;
         let mut listeners = Listeners::new(metrics.forgotten_listeners.clone());
         for listener in found {
@@ -91,6 +99,7 @@ impl Tracker {
             queue: VecDeque::new(),
             n_finished: 0,
             held: Default::default(),
+            sees_resets,
             own,
             listeners,
             cgroups: Cgroups::default(),
@@ -105,7 +114,8 @@ impl Tracker {
     pub(crate) fn end_drain(&mut self) {
         let [new, old] = &mut self.held;
         for key in old.drain(..) {
-            if let Some(connection) = self.connections.get_mut(&key).filter(|it| it.is_new()) {
+            if let Some(connection) = self.connections.get_mut(&key) {
+                connection.is_held = false;
                 enqueue(&mut self.queue, connection);
             }
         }
@@ -123,6 +133,7 @@ impl Tracker {
                 self.listeners.remove(record.netns, record.port, record.inode);
             }
             Some(Record::Cgroup(names)) => self.cgroups.insert(names),
+            Some(Record::ResetSent(record)) => self.on_reset_sent(&record.socket),
             None => self.metrics.malformed.add(1),
         }
     }
@@ -235,6 +246,9 @@ impl Tracker {
                     let Entry::Occupied(mut entry) = self.connections.entry(key) else { continue };
                     let connection = entry.get_mut();
                     connection.is_queued = false;
+                    if connection.is_held {
+                        continue;
+                    }
                     if connection.is_new() {
                         connection.is_own = self.own.has_end(key.id);
                     }
@@ -283,10 +297,16 @@ impl Tracker {
         let keys = [likely, likely.other()].map(|role| Key::new(socket, role));
         let known = keys.into_iter().find(|key| self.connections.contains_key(key));
         let key = known.unwrap_or(keys[0]);
-        let reason = close_reason(socket, key.role);
+        let known_reason = close_reason(socket, key.role);
+        let reason = known_reason.unwrap_or(CloseReason::Aborted);
         let loses_in_flight = loses_what_is_in_flight(socket);
         if let Some(connection) = self.connections.get_mut(&key) {
             connection.close(socket, reason, loses_in_flight, at);
+            if known_reason.is_none() && self.sees_resets {
+                // Unless a record to come says otherwise.
+                connection.set_close_reason(reset_by(key.role.other()));
+                hold(&mut self.held, connection);
+            }
             enqueue(&mut self.queue, connection);
             self.walk.old.remove(&(socket.netns, Ends::new(socket)));
             return;
@@ -306,6 +326,15 @@ impl Tracker {
         }
         let flow = connection.report(|id| self.cgroups.path(id));
         self.finish(flow);
+    }
+
+    /// Takes a reset that an end sent after it had closed. One that was not followed was reported already.
+    fn on_reset_sent(&mut self, socket: &Socket) {
+        for role in [Role::Client, Role::Server] {
+            if let Some(connection) = self.connections.get_mut(&Key::new(socket, role)) {
+                connection.set_close_reason(reset_by(role));
+            }
+        }
     }
 
     fn on_failed(&mut self, record: &ConnectionRecord, moment: Moment) {
@@ -439,10 +468,9 @@ impl Tracker {
             Entry::Vacant(entry) => {
                 let connection = entry.insert(connection);
                 if is_held {
-                    self.held[0].push(connection.key());
-                } else {
-                    enqueue(&mut self.queue, connection);
+                    hold(&mut self.held, connection);
                 }
+                enqueue(&mut self.queue, connection);
                 true
             }
         }
@@ -494,9 +522,17 @@ impl Tracker {
 }
 
 fn enqueue(queue: &mut VecDeque<Item>, connection: &mut Connection) {
-    if !connection.is_queued {
+    if !connection.is_queued && !connection.is_held {
         connection.is_queued = true;
         queue.push_back(Item::Connection(connection.key()));
+    }
+}
+
+/// Holds a connection back until one more drain is over.
+fn hold(held: &mut [Vec<Key>; 2], connection: &mut Connection) {
+    if !connection.is_held {
+        connection.is_held = true;
+        held[0].push(connection.key());
     }
 }
 

@@ -12,17 +12,19 @@ const ETIMEDOUT: u32 = 110;
 const ECONNREFUSED: u32 = 111;
 
 /// Tells how an established connection ended, from its socket at that moment.
-pub(crate) fn close_reason(socket: &Socket, role: Role) -> CloseReason {
+///
+/// `None` means that it was reset, and that its socket does not tell by whom: a record that follows does if it was this end.
+pub(crate) fn close_reason(socket: &Socket, role: Role) -> Option<CloseReason> {
     let local_reset = reset_by(role);
     let remote_reset = reset_by(role.other());
-    match (socket.error, socket.state) {
+    Some(match (socket.error, socket.state) {
         (ECONNABORTED, _) => CloseReason::Aborted,
         (ETIMEDOUT, _) => CloseReason::Timeout,
         // An orphan that waits for the other end's FIN answers data with a reset, and then notes the same error as if
         // it had received one. Which of the two it was does not show on the socket.
         // https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_input.c#L6910
         (EPIPE | ECONNRESET, state::FIN_WAIT1 | state::FIN_WAIT2) if socket.is_orphan() => {
-            CloseReason::Aborted
+            return None;
         }
         (EPIPE | ECONNRESET, _) => remote_reset,
         // Without an error and without having said goodbye: closed with unread data or without lingering, both of
@@ -35,7 +37,7 @@ pub(crate) fn close_reason(socket: &Socket, role: Role) -> CloseReason {
         (0, _) => CloseReason::Aborted,
         // What routers answer to retransmissions that the other end does not.
         _ => CloseReason::Timeout,
-    }
+    })
 }
 
 /// Returns whether bytes that were sent and not acknowledged did not reach the other end.
@@ -59,7 +61,8 @@ pub(crate) fn failure_reason(socket: &Socket) -> FailureReason {
     }
 }
 
-const fn reset_by(role: Role) -> CloseReason {
+/// Returns the reason of a connection that one end reset.
+pub(crate) const fn reset_by(role: Role) -> CloseReason {
     match role {
         Role::Client => CloseReason::ClientReset,
         Role::Server => CloseReason::ServerReset,
@@ -102,8 +105,8 @@ mod tests {
 
     /// It may as well have sent it.
     #[test]
-    fn a_reset_of_a_closed_half_is_nobodys() {
-        check(state::FIN_WAIT2, ECONNRESET, ORPHAN, CloseReason::Aborted);
+    fn a_reset_of_a_closed_half_is_not_told_by_its_socket() {
+        check(state::FIN_WAIT2, ECONNRESET, ORPHAN, None);
     }
 
     #[test]
@@ -125,10 +128,10 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(state: u8, error: u32, flags: u64, expected: CloseReason) {
+    fn check(state: u8, error: u32, flags: u64, expected: impl Into<Option<CloseReason>>) {
         // A FIN that was sent is acknowledged, except in FIN_WAIT1.
         let write_seq = u32::from(state == state::FIN_WAIT1);
         let socket = Socket { state, error, flags, write_seq, ..Socket::zeroed() };
-        assert_eq!(close_reason(&socket, Role::Client), expected);
+        assert_eq!(close_reason(&socket, Role::Client), expected.into());
     }
 }

@@ -9,14 +9,21 @@ use std::{
     fs,
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    num::NonZeroUsize,
+    os::unix::fs::MetadataExt,
     process::Command,
+    sync::Arc,
+    time::Duration,
 };
 
 use abi::state;
 use anyhow::{Context, ensure};
+use component::{Kind, Registry};
+use model::{CloseReason, End, Flow};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::*;
+use crate::{clock::Moment, config::OwnTraffic, metrics::Metrics, own::Own, seed::Seed, tracker::Tracker};
 
 const RING_BYTES: u32 = 1 << 16;
 
@@ -67,6 +74,50 @@ async fn every_variant_leaves_out_the_ends_when_asked_to() -> anyhow::Result<()>
         ensure!(found == expected, "{variant:?} found others without ends");
     }
     Ok(())
+}
+
+/// An end that its application has closed waits for the other. Whether it then sends a reset, for it is sent more data, or
+/// receives one leaves the same socket.
+#[tokio::test]
+async fn a_reset_of_a_closed_end_is_its_senders() -> anyhow::Result<()> {
+    enter_namespace()?;
+    set_up_loopback()?;
+    // Longer than a minute, or the kernel keeps a lesser thing than a socket.
+    fs::write("/proc/sys/net/ipv4/tcp_fin_timeout", "120").context("cannot set a timeout")?;
+    let (mut observer, _) = Observer::try_load(RING_BYTES, &VARIANTS)?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    for expected in [CloseReason::ClientReset, CloseReason::ServerReset] {
+        let client = TcpStream::connect(listener.local_addr()?)?;
+        let (mut server, _) = listener.accept()?;
+        drop(client);
+        ensure!(server.read(&mut [0])? == 0, "the client closed");
+        if expected == CloseReason::ClientReset {
+            server.write_all(b"too late")?;
+        } else {
+            rustix::net::sockopt::set_socket_linger(&server, Some(Duration::ZERO))?;
+        }
+        drop(server);
+        let found = client_reasons(&mut observer)?;
+        ensure!(found == [End::Closed(expected)], "{found:?}, expected {expected:?}");
+    }
+    Ok(())
+}
+
+/// Returns how connections of this namespace ended for their clients.
+fn client_reasons(observer: &mut Observer) -> anyhow::Result<Vec<End>> {
+    let telemetry = Arc::new(Registry::default()).telemetry(Kind::Receiver, &"ebpf".parse().expect("an id"));
+    let own = Own::new(0, OwnTraffic::Include);
+    let most = NonZeroUsize::new(100).expect("100 is not zero");
+    let sees_resets = observer.sees_resets();
+    let mut tracker = Tracker::new(most, own, Seed::default(), sees_resets, Metrics::new(&telemetry));
+    let netns = this_namespace()?;
+    for _ in 0..3 {
+        observer.drain(|record| tracker.on_record(record, Moment::now()));
+        tracker.end_drain();
+    }
+    let flows = tracker.take_reports(usize::MAX);
+    let of_this = |it: &Flow| it.local.netns == netns && it.observer == model::Observer::Client;
+    Ok(flows.into_iter().filter(of_this).filter_map(|it| it.end).collect())
 }
 
 /// Connections of this process to itself, in various states.
@@ -131,8 +182,8 @@ impl Observer {
         while let Step::Sockets { complete } = self.walk_step(with_ends, &mut sockets)? {
             is_complete &= complete;
         }
-        let link = fs::read_link("/proc/thread-self/ns/net").context("cannot tell the namespace")?;
-        sockets.retain(|it| link.to_string_lossy() == format!("net:[{}]", it.netns));
+        let netns = this_namespace()?;
+        sockets.retain(|it| it.netns == netns);
         Ok((sockets, is_complete))
     }
 }
@@ -142,9 +193,19 @@ fn enter_namespace_with_buckets(n: u32) -> anyhow::Result<()> {
     fs::write("/proc/sys/net/ipv4/tcp_child_ehash_entries", n.to_string())
         .context("cannot set the size of a table, which needs Linux 6.1")?;
     enter_namespace()?;
+    set_up_loopback()
+}
+
+fn set_up_loopback() -> anyhow::Result<()> {
     let status = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("cannot run `ip`")?;
     ensure!(status.success(), "`ip` ended with {status}");
     Ok(())
+}
+
+/// Returns the network namespace that this thread is in, by its inode number.
+fn this_namespace() -> anyhow::Result<u32> {
+    let namespace = fs::metadata("/proc/thread-self/ns/net").context("cannot tell the namespace")?;
+    u32::try_from(namespace.ino()).context("a namespace with a long number")
 }
 
 fn enter_namespace() -> anyhow::Result<()> {

@@ -269,6 +269,10 @@ impl Source for Kernel {
         0
     }
 
+    fn sees_resets(&self) -> bool {
+        true
+    }
+
     async fn woken(&mut self) {
         self.wake.notified().await;
     }

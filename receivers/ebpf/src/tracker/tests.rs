@@ -308,6 +308,30 @@ fn totals_never_go_down() {
     assert_eq!((flow.request.bytes, flow.response.bytes), (0, 0));
 }
 
+/// The application had closed its end. What happened then shows in what comes next, if not at once.
+#[test]
+fn a_reset_of_a_closed_end_is_whose_record_says_so() {
+    const ORPHAN: u64 = 1;
+    let mut world = World::new();
+    world.walk(&[]);
+    let reset =
+        Socket { error: ECONNRESET, flags: ORPHAN, state: state::FIN_WAIT2, ..Conn::client(1).socket() };
+    for sends in [true, false] {
+        world.open(Conn::client(1));
+        world.close_socket(reset);
+        world.tracker.end_drain();
+        assert_eq!(world.take(), [], "more may come");
+        if sends {
+            let record = world.record(RecordKind::ResetSent, reset);
+            world.tracker.on_record(bytemuck::bytes_of(&record), world.moment());
+        }
+        world.tracker.end_drain();
+        let reason = if sends { CloseReason::ClientReset } else { CloseReason::ServerReset };
+        assert_eq!(world.one().end, Some(End::Closed(reason)));
+        assert_eq!(world.tracker.connections.len(), 0);
+    }
+}
+
 /// Data under way when the other end reset the connection did not arrive: both ends tell the same number.
 #[test]
 fn what_a_reset_swallowed_is_not_counted() {
@@ -798,6 +822,7 @@ impl World {
                 max_connections,
                 Own::new(AGENT, own_traffic),
                 seed,
+                true,
                 Metrics::new(&telemetry),
             ),
             now: SECOND,
