@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, ensure};
 use integration::{
     Agent, World,
-    agent::{EVERYTHING, LIVE, Rights},
+    agent::{EVERYTHING, LIVE, RECORD, Rights},
     case::play_all,
     cases,
 };
@@ -48,6 +48,20 @@ fn every_component_works_within_the_limits() -> anyhow::Result<()> {
         agent.stop()?;
         let n_files = fs::read_dir(folder.path())?.count();
         ensure!(n_files == 3, "{rights:?}: {n_files} files: they were not replaced");
+    }
+    Ok(())
+}
+
+/// Root expects to write everywhere, and is told why it cannot, and what to do.
+#[test]
+fn root_is_told_why_it_cannot_write_files_of_others() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    Rights::TwoCapabilities.own(folder.path())?;
+    let flows = folder.path().join("flows.jsonl");
+    let error = Agent::launch(RECORD, Rights::All, &[("RIDLEY_FLOWS", &flows)]).map(drop);
+    let said = format!("{:#}", error.err().context("the agent writes the file of another user")?);
+    for words in ["cannot create exporter `file`", "files of other users", "--no-sandbox"] {
+        ensure!(said.contains(words), "`{words}` is missing in: {said}");
     }
     Ok(())
 }
