@@ -17,6 +17,9 @@ const OBSERVE: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
 /// other users too.
 const LOOK_UP: CapabilitySet = CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH);
 
+/// What observing makes use of before Linux 5.11, which counts the memory of maps as locked: to raise the limit of that.
+const LOCK_MEMORY: CapabilitySet = CapabilitySet::SYS_RESOURCE;
+
 /// What any component may need to be created: to listen at a port below 1024.
 const LISTEN: CapabilitySet = CapabilitySet::NET_BIND_SERVICE;
 
@@ -41,7 +44,7 @@ impl Keep {
             // not know the two can grant nothing else.
             run |= held.intersection(CapabilitySet::SYS_ADMIN);
         }
-        Self { set_up: run | held.intersection(LOOK_UP | LISTEN), run }
+        Self { set_up: run | held.intersection(LOOK_UP | LOCK_MEMORY | LISTEN), run }
     }
 }
 
@@ -106,7 +109,7 @@ mod tests {
 
     #[test]
     fn root_keeps_two_and_some_for_the_start() {
-        check(CapabilitySet::all(), true, OBSERVE | LOOK_UP | LISTEN, OBSERVE);
+        check(CapabilitySet::all(), true, OBSERVE | LOOK_UP | LOCK_MEMORY | LISTEN, OBSERVE);
     }
 
     #[test]
