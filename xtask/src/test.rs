@@ -5,7 +5,7 @@ use std::{env, ffi::OsString, path::Path};
 use anyhow::{Context, bail};
 
 use crate::{
-    command,
+    command, kernel_test,
     packages::{self, Tool},
     workspace::Workspace,
 };
@@ -57,6 +57,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     // First what a user would run, so that a tree that does not build is known early.
     let agent = command::agent(&workspace.target)?;
     unprivileged()?;
+    kernel_test::run_core(&workspace, &agent)?;
     privileged(&workspace, &agent, &tools)
 }
 

@@ -60,6 +60,14 @@ impl Group {
         groups.collect()
     }
 
+    /// Writes the plan of some groups.
+    pub(super) fn plan(groups: &[Self]) -> String {
+        let lines = groups.iter().map(|Self { name, program, arguments, .. }| {
+            format!("{name} {program} {}\n", arguments.join(" "))
+        });
+        lines.collect()
+    }
+
     /// Adds the tests that the group's program lists.
     pub(super) fn add_tests(&mut self, listed: &str) {
         let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
@@ -210,6 +218,13 @@ RIDLEY-END
             let error = Outcome::read(&GOOD.replace(part, ""), &groups()).unwrap_err();
             assert_eq!(error.to_string(), expected);
         }
+    }
+
+    #[test]
+    fn a_plan_is_read_as_it_is_written() {
+        let plan = "root oracle --skip x\nolder lifecycle --exact a b\n";
+        let groups = Group::all(&format!("# a comment\n\n{plan}")).unwrap();
+        assert_eq!(Group::plan(&groups), plan);
     }
 
     #[test]
