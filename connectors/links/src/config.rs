@@ -11,7 +11,7 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How often the totals of every link are sent on; at least `100ms`.
+    /// How often the totals of every link are sent on; from `100ms` to a day.
     #[serde(with = "humantime_serde")]
     pub interval: Duration,
 
@@ -56,18 +56,14 @@ impl Default for Config {
 impl component::Config for Config {
     fn validate(&self) -> Vec<InvalidSetting> {
         let Self { interval, expire_after, .. } = self;
-        let mut invalid = Vec::new();
-        if *interval < MIN_INTERVAL {
-            invalid.push(InvalidSetting {
-                path: "interval".to_owned(),
-                message: format!("`interval` is {interval:?}, expected at least {MIN_INTERVAL:?}"),
-            });
-        }
+        let allowed = MIN_INTERVAL..=InvalidSetting::MAX_INTERVAL;
+        let mut invalid = Vec::from_iter(InvalidSetting::check_duration("interval", *interval, allowed));
         if expire_after < interval {
+            let [actual, least] = [*expire_after, *interval].map(humantime::format_duration);
             invalid.push(InvalidSetting {
                 path: "expire_after".to_owned(),
                 message: format!(
-                    "`expire_after` is {expire_after:?}, expected at least `interval`, which is {interval:?}"
+                    "`expire_after` is {actual}, expected at least `interval`, which is {least}"
                 ),
             });
         }

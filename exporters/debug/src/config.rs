@@ -11,7 +11,8 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Config {
     /// Least time between two tables.
     ///
-    /// A table is drawn when metrics arrive, so there are none more often than the `links` connector sends.
+    /// From `100ms` to a day. A table is drawn when metrics arrive, so there are none more often than the `links`
+    /// connector sends.
     #[serde(with = "humantime_serde")]
     pub interval: Duration,
 
@@ -65,11 +66,8 @@ impl Default for Config {
 impl component::Config for Config {
     fn validate(&self) -> Vec<InvalidSetting> {
         let Self { interval, max_links: _, redraw: _, color: _ } = self;
-        if *interval >= MIN_INTERVAL {
-            return Vec::new();
-        }
-        let message = format!("`interval` is {interval:?}, expected at least {MIN_INTERVAL:?}");
-        vec![InvalidSetting { path: "interval".to_owned(), message }]
+        let allowed = MIN_INTERVAL..=InvalidSetting::MAX_INTERVAL;
+        InvalidSetting::check_duration("interval", *interval, allowed).into_iter().collect()
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Config {
 
     /// Time after which a series that is no longer updated disappears.
     ///
-    /// Longer than the interval in which the pipeline updates its metrics; at least `1s`.
+    /// Longer than the interval in which the pipeline updates its metrics; from `1s` to a day.
     #[serde(with = "humantime_serde")]
     pub metric_expiration: Duration,
 
@@ -53,16 +53,16 @@ impl Default for Config {
 
 impl component::Config for Config {
     fn validate(&self) -> Vec<InvalidSetting> {
-        let Self { metric_expiration, .. } = self;
-        if *metric_expiration >= MIN_EXPIRATION {
-            return Vec::new();
-        }
-        vec![InvalidSetting {
-            path: "metric_expiration".to_owned(),
-            message: format!(
-                "`metric_expiration` is {metric_expiration:?}, expected at least {MIN_EXPIRATION:?}"
-            ),
-        }]
+        let Self { metric_expiration, final_scrape_wait, .. } = self;
+        let longest = InvalidSetting::MAX_INTERVAL;
+        let expiration = MIN_EXPIRATION..=longest;
+        [
+            InvalidSetting::check_duration("metric_expiration", *metric_expiration, expiration),
+            InvalidSetting::check_duration("final_scrape_wait", *final_scrape_wait, Duration::ZERO..=longest),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 }
 

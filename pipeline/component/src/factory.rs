@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use figment::value::Value;
 use model::Signal;
@@ -76,6 +76,25 @@ pub struct InvalidSetting {
     pub path: String,
     /// What is wrong and what is expected: lower case, names in backticks, no full stop.
     pub message: String,
+}
+
+impl InvalidSetting {
+    /// Longest time that an interval or a wait should be allowed to take.
+    ///
+    /// Points in time are computed from these, and time ends: what is added to now must have a ceiling.
+    pub const MAX_INTERVAL: Duration = Duration::from_hours(24);
+
+    /// Checks that a duration is within bounds; says which one is passed, in the words of a configuration.
+    pub fn check_duration(path: &str, actual: Duration, allowed: RangeInclusive<Duration>) -> Option<Self> {
+        let (which, bound) = match actual {
+            _ if actual < *allowed.start() => ("at least", *allowed.start()),
+            _ if actual > *allowed.end() => ("at most", *allowed.end()),
+            _ => return None,
+        };
+        let [actual, bound] = [actual, bound].map(humantime::format_duration);
+        let message = format!("`{path}` is {actual}, expected {which} {bound}");
+        Some(Self { path: path.to_owned(), message })
+    }
 }
 
 /// User settings of a component: plain data with defaults, unknown keys refused.
@@ -275,5 +294,26 @@ where
         let created = (self.create)(self.config.clone(), context);
         let wrap = self.wrap;
         Box::pin(async move { created.await.map(wrap) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who wrote `0s` must not read `0ns`.
+    #[test]
+    fn a_duration_out_of_bounds_is_told_as_it_is_written() {
+        let allowed = Duration::from_millis(100)..=InvalidSetting::MAX_INTERVAL;
+        for (actual, expected) in [
+            (Duration::ZERO, Some("`wait` is 0s, expected at least 100ms")),
+            (Duration::from_millis(99), Some("`wait` is 99ms, expected at least 100ms")),
+            (Duration::from_millis(100), None),
+            (Duration::from_hours(24), None),
+            (Duration::from_hours(25), Some("`wait` is 1day 1h, expected at most 1day")),
+        ] {
+            let invalid = InvalidSetting::check_duration("wait", actual, allowed.clone());
+            assert_eq!(invalid.as_ref().map(|it| it.message.as_str()), expected);
+        }
     }
 }

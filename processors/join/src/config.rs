@@ -35,11 +35,7 @@ impl Default for Config {
 impl component::Config for Config {
     fn validate(&self) -> Vec<InvalidSetting> {
         let Self { wait, max_connections: _ } = self;
-        if *wait <= MAX_WAIT {
-            return Vec::new();
-        }
-        let message = format!("`wait` is {wait:?}, expected at most {MAX_WAIT:?}");
-        vec![InvalidSetting { path: "wait".to_owned(), message }]
+        InvalidSetting::check_duration("wait", *wait, Duration::ZERO..=MAX_WAIT).into_iter().collect()
     }
 }
 

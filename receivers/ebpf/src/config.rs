@@ -75,22 +75,22 @@ impl component::Config for Config {
     fn validate(&self) -> Vec<InvalidSetting> {
         let Self { sample_interval, drain_interval, ring_bytes, max_connections: _, own_traffic: _ } = self;
         let mut invalid = Vec::new();
-        let mut refuse =
-            |path: &str, message| invalid.push(InvalidSetting { path: path.to_owned(), message });
         for (path, actual, least) in [
             ("sample_interval", *sample_interval, MIN_SAMPLE_INTERVAL),
             ("drain_interval", *drain_interval, MIN_DRAIN_INTERVAL),
         ] {
-            if actual < least {
-                refuse(path, format!("`{path}` is {actual:?}, expected at least {least:?}"));
-            }
+            invalid.extend(InvalidSetting::check_duration(
+                path,
+                actual,
+                least..=InvalidSetting::MAX_INTERVAL,
+            ));
         }
         let bytes = ring_bytes.get();
         if !bytes.is_power_of_two() || !(MIN_RING_BYTES..=MAX_RING_BYTES).contains(&bytes) {
             let message = format!(
                 "`ring_bytes` is {bytes}, expected a power of two from {MIN_RING_BYTES} to {MAX_RING_BYTES}"
             );
-            refuse("ring_bytes", message);
+            invalid.push(InvalidSetting { path: "ring_bytes".to_owned(), message });
         }
         invalid
     }
