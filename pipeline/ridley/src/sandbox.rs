@@ -13,7 +13,7 @@
 mod capabilities;
 mod filter;
 
-use component::Kind;
+use component::{BoxError, Kind};
 use config::Checked;
 use rustix::thread::CapabilitySet;
 use seccompiler::apply_filter_all_threads;
@@ -34,7 +34,7 @@ pub(crate) struct Sandbox {
 pub(crate) struct SandboxError {
     operation: &'static str,
     #[source]
-    source: Box<dyn std::error::Error + Send + Sync>,
+    source: BoxError,
 }
 
 impl Sandbox {
@@ -69,7 +69,9 @@ impl Sandbox {
         let Self { keep, given_up: _ } = self;
         capabilities::limit_to(keep.run).map_err(failed("give up capabilities"))?;
         let program = filter::program(libc::EPERM).map_err(failed("make the filter of system calls"))?;
-        apply_filter_all_threads(&program).map_err(failed("apply the filter of system calls"))?;
+        apply_filter_all_threads(&program)
+            .map_err(cause)
+            .map_err(failed("apply the filter of system calls"))?;
         if keep.run.contains(CapabilitySet::SYS_ADMIN) {
             warn!("CAP_SYS_ADMIN is kept for want of CAP_BPF or CAP_PERFMON: grant these two instead");
         }
@@ -85,7 +87,15 @@ impl Sandbox {
 
 fn failed<E>(operation: &'static str) -> impl FnOnce(E) -> SandboxError
 where
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: Into<BoxError>,
 {
     move |source| SandboxError { operation, source: source.into() }
+}
+
+/// Returns what the operating system said, which the crate's own errors repeat.
+fn cause(err: seccompiler::Error) -> BoxError {
+    match err {
+        seccompiler::Error::Prctl(source) | seccompiler::Error::Seccomp(source) => source.into(),
+        err => err.into(),
+    }
 }
