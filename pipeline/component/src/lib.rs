@@ -10,6 +10,7 @@
 
 mod channel;
 mod component;
+mod episode;
 mod error;
 mod factory;
 mod id;
@@ -20,6 +21,7 @@ mod telemetry;
 pub use self::{
     channel::{ChannelSender, Closed, Input, Output, Producers, channel},
     component::{BoxFuture, Context, Created, Exporter, Processor, Receiver},
+    episode::{Episode, EpisodeChange},
     error::{BoxError, ErrorChain},
     factory::{Config, Factory, InvalidSetting, Kind, Settings, Stability},
     id::{Id, InvalidId},
