@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant, SystemTime};
 
-use component::{BoxError, BoxFuture, Closed, Input, Output, Processor};
+use component::{BoxError, BoxFuture, Closed, Episode, EpisodeChange, Input, Output, Processor};
 use model::{Batch, UnixNanos};
 use tokio::time::{self, MissedTickBehavior};
 use tracing::{info, warn};
@@ -11,6 +11,9 @@ use crate::{Aggregate, metrics::Instruments};
 /// what it found, and a connection whose other end is elsewhere comes later than the others, for a `join` waits for it.
 const EARLY: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
 
+/// How long there must have been room for every connection to say that there is again.
+const QUIET: Duration = Duration::from_mins(1);
+
 /// Runs an [`Aggregate`] between two channels.
 #[derive(Debug)]
 pub(crate) struct LinksConnector {
@@ -19,12 +22,15 @@ pub(crate) struct LinksConnector {
     instruments: Instruments,
     /// Whether records of the last interval were counted in an overflow link.
     overflowing: bool,
+    forgetting: Episode,
     last_sent: UnixNanos,
 }
 
 impl LinksConnector {
     pub(crate) fn new(aggregate: Aggregate, interval: Duration, instruments: Instruments) -> Self {
-        Self { aggregate, interval, instruments, overflowing: false, last_sent: UnixNanos::default() }
+        let forgetting = Episode::new(QUIET);
+        let last_sent = UnixNanos::default();
+        Self { aggregate, interval, instruments, overflowing: false, forgetting, last_sent }
     }
 
     async fn drive(mut self, mut input: Input, output: Output) -> Result<(), BoxError> {
@@ -92,6 +98,15 @@ impl LinksConnector {
             info!(links = self.aggregate.n_links(), "every link is kept apart again");
         }
         self.overflowing = overflowing;
+        let connections = self.aggregate.n_connections();
+        match self.forgetting.update(report.forgotten > 0, now()) {
+            Some(EpisodeChange::Began) => warn!(
+                connections,
+                "more connections than `max_connections`, the oldest do not count as active; raise it"
+            ),
+            Some(EpisodeChange::Ended) => info!(connections, "there is room for every connection again"),
+            None => {}
+        }
     }
 }
 

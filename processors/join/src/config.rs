@@ -17,9 +17,10 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     pub wait: Duration,
 
-    /// Most connections remembered at a time. When there are more, the oldest is forgotten.
+    /// Most connections remembered at a time, about 300 bytes each.
     ///
-    /// If it goes on it is decided anew, so that nothing is lost; about 300 bytes each.
+    /// Of those beyond, the oldest, only which end counts is remembered, in about 20 bytes, for at least four times as
+    /// many and never less than 65,536.
     pub max_connections: NonZeroUsize,
 }
 

@@ -3,10 +3,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::{Begin, End, Endpoint, Flow, Observer, Transport, UnixNanos};
+use model::{Begin, ConnectionId, End, Endpoint, Flow, Observer, Transport, UnixNanos};
 
 use crate::{
     merge::{Resent, append, is_unknown},
+    outline::Outline,
     pairing::Report,
 };
 
@@ -27,6 +28,7 @@ const START_TOLERANCE: Duration = Duration::from_mins(5);
 /// A record is held, and a connection that only one end reported is remembered beyond its end, until `due` at most.
 #[derive(Debug)]
 pub(crate) struct Entry {
+    id: ConnectionId,
     transport: Transport,
     started: Option<UnixNanos>,
     due: Option<Instant>,
@@ -69,8 +71,9 @@ pub(crate) struct Step<'a> {
 
 impl Entry {
     /// Remembers a connection by the first record of it.
-    pub(crate) fn new(first: Flow, due: Instant) -> Self {
+    pub(crate) fn new(id: ConnectionId, first: Flow, due: Instant) -> Self {
         let mut entry = Self {
+            id,
             transport: first.transport,
             started: first.started,
             due: Some(due),
@@ -162,6 +165,19 @@ impl Entry {
         } else {
             self.send(*held, step);
         }
+    }
+
+    /// Makes room: passes on what is held, and returns what is to be remembered instead. Who has not been seen by now does
+    /// not count any more.
+    pub(crate) fn condense(mut self, step: &mut Step<'_>) -> (ConnectionId, Outline) {
+        self.release(step);
+        step.report.condensed += 1;
+        step.report.miss(self.resent);
+        let Self { id, decision, client, server, .. } = self;
+        let owner = decision.expect("what was held has been decided").owner();
+        let outline =
+            Outline { owner, client_is_over: client.end.is_some(), server_is_over: server.end.is_some() };
+        (id, outline)
     }
 
     fn pair(&mut self, held: Flow, arrived: Flow, step: &mut Step<'_>) {

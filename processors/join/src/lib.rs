@@ -10,6 +10,7 @@ mod entry;
 mod factory;
 mod merge;
 mod metrics;
+mod outline;
 mod pairing;
 mod processor;
 

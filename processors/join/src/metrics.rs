@@ -10,6 +10,7 @@ pub(crate) struct Instruments {
     late: Counter,
     unrelated: Counter,
     paired: Counter,
+    condensed: Counter,
     forgotten: Counter,
     mismatched_connections: Counter,
     mismatched_bytes: Counter,
@@ -43,10 +44,15 @@ impl Instruments {
                 "{connection}",
                 "Connections of which both ends were observed.",
             ),
+            condensed: counter(
+                "ridley.join.condensed.connections",
+                "{connection}",
+                "Connections of which only the end that counts is remembered because `max_connections` was reached.",
+            ),
             forgotten: counter(
                 "ridley.join.forgotten.connections",
                 "{connection}",
-                "Connections forgotten before their end because `max_connections` was reached.",
+                "Connections forgotten altogether before their end, which may count twice.",
             ),
             mismatched_connections: counter(
                 "ridley.join.mismatched.connections",
@@ -84,6 +90,7 @@ impl Instruments {
             late,
             unrelated,
             paired,
+            condensed,
             forgotten,
             mismatched_connections,
             mismatched_bytes,
@@ -93,6 +100,7 @@ impl Instruments {
         self.late.add(late);
         self.unrelated.add(unrelated);
         self.paired.add(paired);
+        self.condensed.add(condensed);
         self.forgotten.add(forgotten);
         self.mismatched_connections.add(mismatched_connections);
         self.mismatched_bytes.add(mismatched_bytes);

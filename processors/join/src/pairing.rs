@@ -10,17 +10,28 @@ use model::{ConnectionId, ConnectionMap, Flow, Flows, Observer};
 use crate::{
     entry::{Entry, Step},
     merge::Resent,
+    outline::{Outline, Outlines},
 };
+
+/// How many connections are remembered by their owner alone, for each that is remembered in full.
+const OUTLINES_PER_CONNECTION: usize = 4;
+
+/// Least number of them, which is about two megabytes.
+const MIN_OUTLINES: usize = 65_536;
 
 /// Decides of each connection which end's records count, and merges the other end's records into them.
 ///
 /// Every record goes in by [`push`](Self::push) and comes out, now or later, exactly once: as itself, or merged into
 /// another. The first end to be seen waits for the other; the decision then stays until the connection is over.
+///
+/// When there are too many connections the oldest is decided by what is known of it, and from then on only the decision
+/// is remembered: which end's records pass. Of those there are many times more.
 #[derive(Debug)]
 pub struct Pairing {
     wait: Duration,
     // Both observers' records meet in one entry, filed under the client.
     entries: ConnectionMap<Entry>,
+    outlines: Outlines,
     // Every wait is equally long, so the order of insertion is the order of time. A timer whose time is no longer what
     // its entry is due at is a leftover.
     timers: VecDeque<(Instant, ConnectionId)>,
@@ -39,7 +50,9 @@ pub struct Report {
     pub unrelated: u64,
     /// Connections of which both ends were observed in time.
     pub paired: u64,
-    /// Connections forgotten before their end because too many were remembered.
+    /// Connections of which only the owner is remembered, because there are too many.
+    pub condensed: u64,
+    /// Connections of which nothing is remembered before their end, because there are far too many.
     pub forgotten: u64,
     /// Connections whose two ends counted different bytes.
     pub mismatched_connections: u64,
@@ -55,6 +68,9 @@ impl Pairing {
         Self {
             wait,
             entries: ConnectionMap::new(max_connections.get()),
+            outlines: Outlines::new(
+                max_connections.get().saturating_mul(OUTLINES_PER_CONNECTION).max(MIN_OUTLINES),
+            ),
             timers: VecDeque::new(),
             // Twice what the entries can be due at, so that sweeping out the leftovers is rare.
             max_timers: max_connections.get().saturating_mul(2),
@@ -84,12 +100,15 @@ impl Pairing {
         let due_before;
         match self.entries.get_mut(id, Observer::Client) {
             None => {
+                if let Some(outline) = self.outlines.take(id) {
+                    self.follow(id, outline, flow, out);
+                    return;
+                }
                 due_before = None;
-                let forgotten = self.entries.insert(id, Observer::Client, Entry::new(flow, due));
-                if let Some(mut forgotten) = forgotten {
-                    forgotten.release(&mut step);
-                    step.report.forgotten += 1;
-                    step.report.miss(forgotten.resent());
+                let oldest = self.entries.insert(id, Observer::Client, Entry::new(id, flow, due));
+                if let Some(oldest) = oldest {
+                    let (id, outline) = oldest.condense(&mut step);
+                    step.report.forgotten += self.outlines.put(id, outline);
                 }
             }
             Some(entry) if entry.matches(&flow) => {
@@ -126,14 +145,15 @@ impl Pairing {
         for entry in self.entries.drain() {
             self.report.miss(entry.resent());
         }
+        self.outlines.clear();
     }
 
-    /// Returns how many connections are remembered.
+    /// Returns how many connections are remembered in full.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Returns whether no connection is remembered.
+    /// Returns whether no connection is remembered in full.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -141,6 +161,20 @@ impl Pairing {
     /// Returns what happened since the last call.
     pub fn take_report(&mut self) -> Report {
         mem::take(&mut self.report)
+    }
+
+    /// Takes a record of a connection of which only the owner is remembered.
+    fn follow(&mut self, id: ConnectionId, mut outline: Outline, flow: Flow, out: &mut Vec<Flow>) {
+        outline.note(&flow);
+        if flow.observer == outline.owner {
+            out.push(flow);
+        } else {
+            self.report.merged += 1;
+            self.report.miss(Resent::of_sender(&flow));
+        }
+        if !outline.is_over() {
+            self.report.forgotten += self.outlines.put(id, outline);
+        }
     }
 
     fn fire(&mut self, at: Instant, id: ConnectionId, due: Instant, out: &mut Vec<Flow>) {
@@ -191,7 +225,7 @@ impl Report {
         self.mismatched_connections += u64::from(bytes > 0);
     }
 
-    fn miss(&mut self, resent: Resent) {
+    pub(crate) fn miss(&mut self, resent: Resent) {
         self.missed_retransmits = self.missed_retransmits.saturating_add(resent.segments);
     }
 }

@@ -295,16 +295,107 @@ fn a_connection_is_forgotten_when_nothing_more_can_come() {
     }
 }
 
-/// The oldest makes room, with what it held; what comes of it afterwards is decided anew.
+/// The oldest makes room, with what it held.
 #[test]
-fn a_full_memory_forgets_the_oldest() {
-    let mut pairing = Pairing::new(WAIT, NonZeroUsize::new(2).unwrap());
+fn a_full_memory_condenses_the_oldest() {
+    let mut pairing = small();
     let (now, mut out) = (Instant::now(), Vec::new());
     for n in 1..=3 {
         pairing.push(client().id(n).opened(100).request(1).build(), now, &mut out);
     }
     assert_eq!(out, [client().id(1).opened(100).request(1).build()]);
-    assert_eq!((pairing.len(), pairing.take_report().forgotten), (2, 1));
+    let report = pairing.take_report();
+    assert_eq!((pairing.len(), report.condensed, report.forgotten), (2, 1, 0));
+}
+
+/// Three hundred connections, each seen at both ends, that go on where ten are remembered.
+#[test]
+fn connections_beyond_the_memory_count_once() {
+    let mut pairing = Pairing::new(WAIT, NonZeroUsize::new(10).unwrap());
+    let (mut now, mut out) = (Instant::now(), Vec::new());
+    for sample in 0..5 {
+        let both = |n| {
+            [client(), server()].map(|it| {
+                let it = it.id(n).request(1);
+                match sample {
+                    0 => it.opened(100).build(),
+                    4 => it.closed(CloseReason::Normal).build(),
+                    _ => it.build(),
+                }
+            })
+        };
+        pairing.push_batch(Flows { records: (0..300).flat_map(both).collect() }, now, &mut out);
+        now += 5 * WAIT;
+        pairing.expire(now, &mut out);
+    }
+    pairing.finish(&mut out);
+    let found = Totals::of(&out);
+    assert_eq!((found.n_begun, found.n_ended, found.request), (300, 300, 5 * 300));
+}
+
+/// Whichever end counts when a connection has to make room counts to its end, and the other end adds nothing.
+#[test]
+fn the_owner_of_a_condensed_connection_stays() {
+    for (first, other) in [(client(), server()), (server(), client())] {
+        let mut pairing = small();
+        let (now, mut out) = (Instant::now(), Vec::new());
+        for n in 1..=3 {
+            pairing.push(first.clone().id(n).opened(100).build(), now, &mut out);
+        }
+        out.clear();
+        pairing.push(other.clone().id(1).request(5).build(), now, &mut out);
+        pairing.push(first.clone().id(1).request(7).build(), now, &mut out);
+        pairing.push(other.clone().id(1).closed(CloseReason::Normal).build(), now, &mut out);
+        pairing.push(first.clone().id(1).closed(CloseReason::Normal).build(), now, &mut out);
+        let expected =
+            [first.clone().id(1).request(7).build(), first.id(1).closed(CloseReason::Normal).build()];
+        assert_eq!((out, pairing.take_report().merged), (expected.to_vec(), 2));
+        assert_eq!(pairing.outlines.take(ConnectionId::from_sequence_numbers(1, 1)), None);
+    }
+}
+
+/// The last record of a connection that makes room does not wait, and the other end's last is not another connection.
+#[test]
+fn a_connection_that_is_condensed_while_it_closes_counts_once() {
+    let mut pairing = small();
+    let (now, mut out) = (Instant::now(), Vec::new());
+    for flow in [client().id(1).opened(100), server().id(1).opened(100)] {
+        pairing.push(flow.build(), now, &mut out);
+    }
+    pairing.push(client().id(1).closed(CloseReason::Normal).build(), now, &mut out);
+    out.clear();
+    for n in 2..=3 {
+        pairing.push(client().id(n).opened(100).build(), now, &mut out);
+    }
+    assert_eq!(out, [client().id(1).closed(CloseReason::Normal).build()]);
+    pairing.push(server().id(1).closed(CloseReason::Normal).build(), now, &mut out);
+    assert_eq!(out.len(), 1);
+}
+
+/// Retransmissions that only the other end knows have no record to go to.
+#[test]
+fn retransmissions_at_the_other_end_of_a_condensed_connection_are_missed() {
+    let resent = Traffic { retransmitted_segments: 3, ..Traffic::default() };
+    let mut pairing = small();
+    let (now, mut out) = (Instant::now(), Vec::new());
+    for n in 1..=3 {
+        pairing.push(client().id(n).opened(100).build(), now, &mut out);
+    }
+    pairing.push(server().id(1).response_traffic(resent).build(), now, &mut out);
+    assert_eq!(pairing.take_report().missed_retransmits, 3);
+}
+
+/// Far beyond the memory even the owner is forgotten, which is counted: such a connection may count twice.
+#[test]
+fn what_is_forgotten_altogether_is_counted() {
+    let mut pairing = small();
+    let (now, mut out) = (Instant::now(), Vec::new());
+    let n_connections = 2 * u32::try_from(MIN_OUTLINES).unwrap() + 3;
+    for n in 0..n_connections {
+        pairing.push(client().id(n).opened(100).build(), now, &mut out);
+    }
+    let report = pairing.take_report();
+    assert_eq!((report.condensed, report.forgotten), (u64::from(n_connections) - 2, MIN_OUTLINES as u64));
 }
 
 /// Both ends of one sample travel in one batch, in any order: the client's record takes what the server's adds.
@@ -321,6 +412,54 @@ fn a_batch_is_taken_servers_first() {
 }
 
 proptest! {
+    /// However few connections are remembered: of each one end's records come out, every byte of that end once.
+    #[test]
+    fn every_connection_counts_once_beyond_the_memory(
+        histories in prop::collection::vec((history(Observer::Client), history(Observer::Server)), 1..8),
+        order in prop::collection::vec((any::<prop::sample::Index>(), 0..1_500_u64), 0..80),
+        capacity in 1..4_usize,
+    ) {
+        let mut pairing = Pairing::new(WAIT, NonZeroUsize::new(capacity).unwrap());
+        let (mut now, mut out) = (Instant::now(), Vec::new());
+        let ids: Vec<_> =
+            (0..).map(|n| ConnectionId::from_sequence_numbers(n, 7)).take(histories.len()).collect();
+        let totals: Vec<_> = histories.iter().map(|(a, b)| (Totals::of(a), Totals::of(b))).collect();
+        // Both ends are seen before either is over; then the records come in any order.
+        let mut waiting: Vec<VecDeque<Flow>> = Vec::new();
+        for (id, (client, server)) in ids.iter().zip(histories) {
+            for history in [client, server] {
+                let named = |mut flow: Flow| {
+                    flow.id = Some(*id);
+                    flow
+                };
+                let mut history: VecDeque<Flow> = history.into_iter().map(named).collect();
+                pairing.push(history.pop_front().unwrap(), now, &mut out);
+                waiting.push(history);
+            }
+        }
+        for (index, pause) in order {
+            now += Duration::from_millis(pause);
+            pairing.expire(now, &mut out);
+            if let Some(flow) = index.get_mut(&mut waiting).pop_front() {
+                pairing.push(flow, now, &mut out);
+            }
+        }
+        for flow in waiting.into_iter().flatten() {
+            pairing.push(flow, now, &mut out);
+        }
+        pairing.finish(&mut out);
+        for (id, (client, server)) in ids.into_iter().zip(totals) {
+            let records: Vec<Flow> = out.iter().filter(|it| it.id == Some(id)).cloned().collect();
+            let owner = records[0].observer;
+            prop_assert!(records.iter().all(|it| it.observer == owner), "{records:?}");
+            let (owned, found) = (if owner == Observer::Client { client } else { server }, Totals::of(&records));
+            prop_assert_eq!((found.n_begun, found.n_ended), (1, owned.n_ended));
+            prop_assert_eq!(found.response, owned.response);
+            // What arrived at the server unacknowledged may be added.
+            prop_assert!(found.request == owned.request || found.request == server.request);
+        }
+    }
+
     /// Once both ends were seen before either was over, every byte, beginning and end of the connection counts once,
     /// whenever the records come.
     #[test]
@@ -400,6 +539,11 @@ proptest! {
         prop_assert!(pairing.is_empty());
         prop_assert_eq!(pairing.next_due(), None);
     }
+}
+
+/// A pairing that remembers two connections.
+fn small() -> Pairing {
+    Pairing::new(WAIT, NonZeroUsize::new(2).unwrap())
 }
 
 fn client() -> FlowBuilder {

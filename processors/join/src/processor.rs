@@ -1,21 +1,34 @@
-use std::{mem, time::Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
-use component::{BoxError, BoxFuture, Input, Output, Processor};
+use component::{BoxError, BoxFuture, Episode, EpisodeChange, Input, Output, Processor};
 use model::{Batch, Flow, Flows};
 use tokio::time::{self, Instant as TokioInstant};
+use tracing::{info, warn};
 
-use crate::{metrics::Instruments, pairing::Pairing};
+use crate::{
+    metrics::Instruments,
+    pairing::{Pairing, Report},
+};
+
+/// How long there must have been room for every connection to say that there is again.
+const QUIET: Duration = Duration::from_mins(1);
 
 /// Runs a [`Pairing`] between two channels.
 #[derive(Debug)]
 pub(crate) struct JoinProcessor {
     pairing: Pairing,
     instruments: Instruments,
+    condensing: Episode,
+    forgetting: Episode,
 }
 
 impl JoinProcessor {
     pub(crate) fn new(pairing: Pairing, instruments: Instruments) -> Self {
-        Self { pairing, instruments }
+        let [condensing, forgetting] = [Episode::new(QUIET); 2];
+        Self { pairing, instruments, condensing, forgetting }
     }
 
     async fn drive(mut self, mut input: Input, output: Output) -> Result<(), BoxError> {
@@ -40,11 +53,35 @@ impl JoinProcessor {
     }
 
     async fn send(&mut self, records: &mut Vec<Flow>, output: &Output) -> Result<(), BoxError> {
-        self.instruments.add(self.pairing.take_report(), self.pairing.len());
+        let report = self.pairing.take_report();
+        self.log(report, now());
+        self.instruments.add(report, self.pairing.len());
         if !records.is_empty() {
             output.send(Batch::Flows(Flows { records: mem::take(records) })).await?;
         }
         Ok(())
+    }
+
+    fn log(&mut self, report: Report, now: Instant) {
+        let connections = self.pairing.len();
+        match self.condensing.update(report.condensed > 0, now) {
+            Some(EpisodeChange::Began) => warn!(
+                connections,
+                "more connections than `max_connections`, of the oldest only the end that counts is remembered; \
+                 raise it to keep the names of both ends"
+            ),
+            Some(EpisodeChange::Ended) => info!(connections, "there is room for every connection again"),
+            None => {}
+        }
+        match self.forgetting.update(report.forgotten > 0, now) {
+            Some(EpisodeChange::Began) => warn!(
+                connections,
+                "far more connections than `max_connections`, those with both ends on this host may count twice; \
+                 raise it"
+            ),
+            Some(EpisodeChange::Ended) => info!(connections, "no connection is forgotten any more"),
+            None => {}
+        }
     }
 }
 

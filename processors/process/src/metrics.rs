@@ -34,10 +34,13 @@ impl Instruments {
         }
     }
 
-    pub(crate) fn update(&self, naming: &mut Naming) {
+    /// Counts what the naming did since the last call, and returns how many connections it has forgotten.
+    pub(crate) fn update(&self, naming: &mut Naming) -> u64 {
         let size = |it: usize| i64::try_from(it).unwrap_or(i64::MAX);
-        self.forgotten.add(naming.take_forgotten());
+        let n_forgotten = naming.take_forgotten();
+        self.forgotten.add(n_forgotten);
         self.connections.set(size(naming.n_connections()));
         self.entities.set(size(naming.n_entities()));
+        n_forgotten
     }
 }
