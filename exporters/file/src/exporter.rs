@@ -1,6 +1,8 @@
-use component::{BoxError, BoxFuture, ErrorChain, Exporter, Input};
+use std::time::Duration;
+
+use component::{BoxError, BoxFuture, Episode, EpisodeChange, ErrorChain, Exporter, Input};
 use model::{Batch, Flow};
-use tokio::task;
+use tokio::{task, time::Instant};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -9,22 +11,26 @@ use crate::{
     rotating_file::{RotatingFile, Written},
 };
 
+/// How long nothing must have failed until it is over: a full disk takes small batches between large ones.
+const QUIET: Duration = Duration::from_secs(30);
+
 /// Writes each batch before it takes the next.
 #[derive(Debug)]
 pub(crate) struct FileExporter {
     file: RotatingFile,
     instruments: Instruments,
-    /// Whether the last batch could not be written.
-    failing: bool,
 }
 
 impl FileExporter {
     pub(crate) fn new(file: RotatingFile, instruments: Instruments) -> Self {
-        Self { file, instruments, failing: false }
+        Self { file, instruments }
     }
 
     async fn drive(self, mut input: Input) -> Result<(), BoxError> {
-        let Self { mut file, instruments, mut failing } = self;
+        let Self { mut file, instruments } = self;
+        let mut outage = Episode::new(QUIET);
+        // Records lost in the outage.
+        let mut lost = 0;
         while let Some(batch) = input.recv().await {
             let Batch::Flows(flows) = batch else {
                 instruments.wrong_signal.add(batch.n_items());
@@ -36,15 +42,16 @@ impl FileExporter {
             let Written { n_lines, n_bytes, n_rotations, error } = written;
             instruments.written.add(n_bytes);
             instruments.rotations.add(n_rotations);
-            instruments.write_failed.add((n_records - n_lines) as u64);
-            match error {
-                Some(err) if !failing => {
-                    error!(error = %ErrorChain(&err), "records are not written until this is over");
-                    failing = true;
+            let n_lost = (n_records - n_lines) as u64;
+            instruments.write_failed.add(n_lost);
+            lost += n_lost;
+            match (outage.update(error.is_some(), Instant::now().into_std()), error) {
+                (Some(EpisodeChange::Began), Some(err)) => {
+                    error!(error = %ErrorChain(&err), "records are lost until this is over");
                 }
-                None if failing => {
-                    info!("records are written again");
-                    failing = false;
+                (Some(EpisodeChange::Ended), _) => {
+                    info!(lost, "records are written again");
+                    lost = 0;
                 }
                 _ => {}
             }
