@@ -1,6 +1,6 @@
 use std::{mem, time::Duration};
 
-use component::{BoxError, BoxFuture, Exporter, Input};
+use component::{BoxError, BoxFuture, Exporter, Input, Shutdown};
 use model::{Batch, Flow, Metrics};
 use tokio::time::{self, Instant};
 
@@ -40,6 +40,7 @@ pub(crate) struct DebugExporter {
     display: Display,
     screen: Screen,
     instruments: Instruments,
+    shutdown: Shutdown,
     links: Links,
     /// Lines of the table that the next one replaces.
     n_lines: usize,
@@ -48,8 +49,13 @@ pub(crate) struct DebugExporter {
 }
 
 impl DebugExporter {
-    pub(crate) fn new(display: Display, screen: Screen, instruments: Instruments) -> Self {
-        Self { display, screen, instruments, links: Links::default(), n_lines: 0, pending: false }
+    pub(crate) fn new(
+        display: Display,
+        screen: Screen,
+        instruments: Instruments,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self { display, screen, instruments, shutdown, links: Links::default(), n_lines: 0, pending: false }
     }
 
     async fn drive(mut self, mut input: Input) -> Result<(), BoxError> {
@@ -76,12 +82,12 @@ impl DebugExporter {
                 },
                 () = sleep_until(due), if due.is_some() => {
                     due = None;
-                    self.draw();
+                    self.draw(self.shutdown.deadline().is_some());
                 }
             }
         }
         if self.pending {
-            self.draw();
+            self.draw(true);
         }
         self.screen.finish().await;
         Ok(())
@@ -94,7 +100,9 @@ impl DebugExporter {
         self.instruments.ignored(ignored);
     }
 
-    fn draw(&mut self) {
+    /// Draws a table. At the end it is printed below on a terminal too: what stops the program is told there by others,
+    /// so that the cursor may be anywhere.
+    fn draw(&mut self, is_end: bool) {
         let size = (self.display.size)();
         let fitting = |(_, rows): (usize, usize)| {
             // Heading, titles, the last line of sums and the line that the cursor is in.
@@ -108,10 +116,10 @@ impl DebugExporter {
         };
         let table = table::draw(self.links.look(), layout);
         self.pending = false;
-        if self.display.redraw {
-            self.replace(&table);
-        } else {
-            self.instruments.table(self.screen.show(table + "\n"));
+        match (self.display.redraw, is_end) {
+            (true, false) => self.replace(&table),
+            (true, true) => self.instruments.table(self.screen.show(format!("\n{table}"))),
+            (false, _) => self.instruments.table(self.screen.show(table + "\n")),
         }
     }
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use component::{Kind, Output, Registry, Telemetry, channel};
+use component::{Kind, Output, Registry, ShutdownTrigger, Telemetry, channel};
 use component_test::{flow, flows, value};
 
 use super::*;
@@ -11,6 +11,9 @@ use crate::{
 
 const PRINTING: Display =
     Display { interval: Duration::from_secs(5), max_links: 20, redraw: false, color: false, size: || None };
+
+/// Soon, for tests of what is written: the thread that writes knows no paused time.
+const REDRAWING: Display = Display { interval: SETTLE, redraw: true, size: || Some((60, 24)), ..PRINTING };
 
 #[tokio::test]
 async fn flow_records_are_lines() {
@@ -102,13 +105,14 @@ async fn a_table_is_not_higher_than_the_terminal() {
         (|| Some((80, 1)), 4),
     ];
     for (size, n_lines) in cases {
-        let mut run = Run::start(Display { redraw: true, size, ..PRINTING });
+        let mut run = Run::start(Display { size, ..REDRAWING });
         let numbered = |n: u64| {
             let mut metric = bytes(0, 10, "request", 50);
             rename(&mut metric, &format!("client {n}"));
             metric
         };
         run.send(Batch::Metrics(metrics((0..19).map(numbered)))).await;
+        run.wait_for_tables(1).await;
         let text = run.finish().await;
         let (_, table) = text.split_once("\u{1b}[J").unwrap();
         assert_eq!(table.lines().count(), n_lines, "{:?}:\n{table}", size());
@@ -118,8 +122,9 @@ async fn a_table_is_not_higher_than_the_terminal() {
 /// A table takes the place of the one before it, as high as that was.
 #[tokio::test]
 async fn a_terminal_is_redrawn_in_place() {
-    let mut run = Run::start(Display { redraw: true, size: || Some((60, 24)), ..PRINTING });
+    let mut run = Run::start(REDRAWING);
     run.send(Batch::Metrics(metrics([bytes(0, 10, "request", 50)]))).await;
+    run.wait_for_tables(1).await;
     let expected = "\
 waiting for the first connections
 \u{1b}[1F\u{1b}[J00:00:10  1 link  0 open  5 B/s requested  0 B/s answered
@@ -127,6 +132,31 @@ CLIENT  SERVER  PORT  REQUEST  RESPONSE  OPEN  FAILED  RTT
 curl    nginx    443    5 B/s         -     -       -    -
 ";
     assert_eq!(run.finish().await, expected);
+}
+
+/// What asks to stop says so below the table, and where the cursor is then nobody knows: nothing may be erased any more,
+/// neither while what is under way is drained nor at the end.
+#[tokio::test]
+async fn the_last_tables_are_printed_below() {
+    let mut run = Run::start(REDRAWING);
+    run.send(Batch::Metrics(metrics([bytes(0, 10, "request", 50)]))).await;
+    run.wait_for_tables(1).await;
+    run.trigger.request(Instant::now());
+    run.send(Batch::Metrics(metrics([bytes(0, 11, "request", 60)]))).await;
+    run.wait_for_tables(2).await;
+    run.send(Batch::Metrics(metrics([bytes(0, 12, "request", 80)]))).await;
+    let text = run.finish().await;
+    let (_, last) = text.split_once("    5 B/s         -     -       -    -\n").unwrap();
+    let expected = "
+00:00:11  1 link  0 open  10 B/s requested  0 B/s answered
+CLIENT  SERVER  PORT  REQUEST  RESPONSE  OPEN  FAILED  RTT
+curl    nginx    443   10 B/s         -     -       -    -
+
+00:00:12  1 link  0 open  20 B/s requested  0 B/s answered
+CLIENT  SERVER  PORT  REQUEST  RESPONSE  OPEN  FAILED  RTT
+curl    nginx    443   20 B/s         -     -       -    -
+";
+    assert_eq!(last, expected);
 }
 
 /// Lines that were printed in between must not be erased.
@@ -166,6 +196,7 @@ struct Run {
     out: Shared,
     registry: Arc<Registry>,
     input: Output,
+    trigger: ShutdownTrigger,
     task: tokio::task::JoinHandle<Result<(), BoxError>>,
 }
 
@@ -181,10 +212,11 @@ impl Run {
         let telemetry = |kind| -> Telemetry { registry.telemetry(kind, &"debug".parse().unwrap()) };
         let own = telemetry(Kind::Exporter);
         let (sender, input) = channel(16, &own);
-        let exporter = DebugExporter::new(display, screen, Instruments::new(&own));
+        let (trigger, shutdown) = ShutdownTrigger::new();
+        let exporter = DebugExporter::new(display, screen, Instruments::new(&own), shutdown);
         let task = tokio::spawn(Box::new(exporter).run(input));
         let output = Output::new(vec![sender], &telemetry(Kind::Receiver));
-        Self { out: Shared::default(), registry, input: output, task }
+        Self { out: Shared::default(), registry, input: output, trigger, task }
     }
 
     async fn send(&mut self, batch: Batch) {
@@ -200,8 +232,16 @@ impl Run {
         self.value("ridley.debug.tables", &[])
     }
 
+    async fn wait_for_tables(&self, n_tables: i64) {
+        let begun = Instant::now();
+        while self.tables() < n_tables {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{} tables", self.tables());
+            time::sleep(SETTLE / 10).await;
+        }
+    }
+
     async fn finish(self) -> String {
-        let Self { out, registry: _, input, task } = self;
+        let Self { out, registry: _, input, trigger: _, task } = self;
         drop(input);
         task.await.unwrap().unwrap();
         out.text()

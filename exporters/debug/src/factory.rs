@@ -38,7 +38,8 @@ async fn create(config: Config, context: Context) -> Result<Box<dyn Exporter>, B
     };
     // A thread has the privileges of the one that starts it, and those of the runtime have no more than running needs.
     let screen = task::spawn_blocking(|| Screen::start(io::stdout())).await?.map_err(StartError)?;
-    Ok(Box::new(DebugExporter::new(display, screen, Instruments::new(&context.telemetry))))
+    let instruments = Instruments::new(&context.telemetry);
+    Ok(Box::new(DebugExporter::new(display, screen, instruments, context.shutdown)))
 }
 
 /// Returns columns and rows of the terminal; `None` if the output is none, or does not know.

@@ -59,7 +59,7 @@ fn endpoint(endpoint: &Endpoint) -> String {
     match entity {
         // An end without another name is named by its address.
         Some(entity) if entity.name.parse() != Ok(endpoint.address) => {
-            format!("{} ({address})", text::printable(&entity.name))
+            format!("{} ({address})", text::name(&entity.name))
         }
         _ => address.to_string(),
     }

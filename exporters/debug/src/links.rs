@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::{
     metrics::v1::{HistogramDataPoint, NumberDataPoint, metric::Data, number_data_point},
 };
 
-use crate::text::printable;
+use crate::text::{self, printable};
 
 /// Links that are kept apart. The `links` connector has a budget of its own, far below; this one holds for whatever
 /// else sends metrics of these names.
@@ -243,10 +243,13 @@ impl Links {
 impl Link {
     fn new(attributes: &[KeyValue], start: UnixNanos) -> Self {
         let text = |key| attribute(attributes, key).unwrap_or_default();
-        let end = |name, namespace| match attribute(attributes, namespace) {
-            // The name first: it is what remains where both do not fit.
-            Some(namespace) => printable(&format!("{} ({namespace})", text(name))),
-            None => printable(&text(name)),
+        let end = |name, namespace| {
+            let name = text::name(&text(name));
+            match attribute(attributes, namespace) {
+                // The name first: it is what remains where both do not fit.
+                Some(namespace) => format!("{name} ({})", printable(&namespace)),
+                None => name,
+            }
         };
         let port = match attribute(attributes, "server.service") {
             Some(service) => printable(&format!("{} {service}", text("server.port"))),

@@ -158,9 +158,11 @@ fn names_carry_their_namespace_and_ports_their_service() {
 fn hostile_names_are_harmless() {
     let mut links = Links::default();
     let mut metric = sum(OPENED, 0, 10, &[], 1);
-    rename(&mut metric, "\u{1b}[2J");
-    links.push(&metrics([metric]));
-    assert_eq!(links.look().rows[0].client, "?[2J");
+    for (client, shown) in [("\u{1b}[2J", "?[2J"), ("   ", "\"   \"")] {
+        rename(&mut metric, client);
+        links.push(&metrics([metric.clone()]));
+        assert_eq!(links.look().rows[0].client, shown);
+    }
 }
 
 #[test]

@@ -17,6 +17,12 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|it| if it.width().unwrap_or(0) == 0 { HIDDEN } else { it }).collect()
 }
 
+/// Returns a name as printable text; one that is blank, or begins or ends so, in quotes, for it would not be seen.
+pub(crate) fn name(name: &str) -> String {
+    let shown = printable(name);
+    if shown.is_empty() || shown.trim() != shown { format!("\"{shown}\"") } else { shown }
+}
+
 /// Returns how many columns printable text takes.
 pub(crate) fn width(text: &str) -> usize {
     text.chars().map(|it| it.width().unwrap_or(0)).sum()
@@ -117,6 +123,21 @@ mod tests {
             ("\u{6771}\u{4eac}", "\u{6771}\u{4eac}"),
         ] {
             assert_eq!(printable(name), shown, "{name:?}");
+        }
+    }
+
+    /// A process may call itself anything: an empty cell would look like a fault of the table.
+    #[test]
+    fn a_name_of_blanks_is_seen() {
+        for (name, shown) in [
+            ("postgres: writer", "postgres: writer"),
+            ("", "\"\""),
+            ("   ", "\"   \""),
+            (" a", "\" a\""),
+            ("\u{3000}", "\"\u{3000}\""),
+            ("\u{200b}", "?"),
+        ] {
+            assert_eq!(super::name(name), shown, "{name:?}");
         }
     }
 
