@@ -19,8 +19,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the pipelines until a signal; this is also what happens without a command
     ///
-    /// SIGTERM or SIGINT stops the receivers and drains what is under way; a second signal ends at once. The exit code
-    /// is 0 after a clean drain, and 1 if a component failed or the drain's time was over.
+    /// SIGTERM, SIGINT or SIGHUP stops the receivers and drains what is under way; a second signal ends at once. The
+    /// exit code is 0 after a clean drain, and 1 if a component failed or the drain's time was over. SIGHUP is ignored
+    /// where it was at the start, as under nohup.
     #[default]
     Run,
     /// Check the configuration without running it

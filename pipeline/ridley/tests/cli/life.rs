@@ -22,9 +22,10 @@ fn a_start_says_where_to_look() {
     assert!(page.starts_with("HTTP/1.1 200"), "{page}");
 }
 
+/// A terminal that is closed hangs up: what was recorded until then must not be lost.
 #[test]
-fn a_run_ends_cleanly_at_either_signal() {
-    for signal in [Signal::TERM, Signal::INT] {
+fn a_run_ends_cleanly_at_each_signal() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let mut running = Running::start(hour(&[]));
         metrics_address(&mut running);
         running.signal(signal);
@@ -33,10 +34,26 @@ fn a_run_ends_cleanly_at_either_signal() {
     }
 }
 
+/// `nohup ridley &`: whoever starts it so wants it to live on.
+#[test]
+fn a_run_goes_on_where_hanging_up_is_ignored() {
+    let run = hour(&[]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(run.get_program()).args(run.get_args());
+    command.current_dir(run.get_current_dir().unwrap()).stdin(Stdio::null());
+    let mut running = Running::start(command);
+    let address = metrics_address(&mut running);
+    running.signal(Signal::HUP);
+    assert!(scrape(&address).starts_with("HTTP/1.1 200"));
+    running.signal(Signal::TERM);
+    let Ended { status, stderr, .. } = running.end();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+}
+
 /// Who asks twice does not want to wait: here for a last scrape that never comes.
 #[test]
 fn a_second_signal_ends_at_once() {
-    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
         let patient = ["exporters.prometheus.final_scrape_wait=1h", "service.shutdown_timeout=1h"];
         let mut running = Running::start(hour(&patient));
         let address = metrics_address(&mut running);
