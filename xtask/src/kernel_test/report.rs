@@ -117,52 +117,9 @@ impl Records {
 }
 
 fn page(records: &Records) -> String {
-    let mut groups: Vec<&str> = Vec::new();
-    let mut needs: Vec<&str> = Vec::new();
-    for record in &records.kernel {
-        for name in record.group.iter().map(|it| it.name.as_str()) {
-            if !groups.contains(&name) {
-                groups.push(name);
-            }
-        }
-        for name in record.need.iter().map(|it| it.name.as_str()) {
-            if !needs.contains(&name) {
-                needs.push(name);
-            }
-        }
-    }
-    let mut text = HEAD.to_owned();
-    text += "\n## Tests passed\n\n";
-    text += &row(["kernel", "runs"].into_iter().chain(groups.iter().copied()).chain(["eBPF object"]));
-    text += &row(["---"].into_iter().cycle().take(groups.len() + 3));
-    for record in &records.kernel {
-        let of_group = |name: &&str| {
-            let group = record.group.iter().find(|it| it.name == **name);
-            group.map_or("-".to_owned(), |it| format!("{} of {}", it.passed, it.tests))
-        };
-        let runs = match (record.can_run, record.is_good()) {
-            (false, _) => "no",
-            (true, true) => "yes",
-            (true, false) => "with faults",
-        };
-        let star = if record.is_core { " *" } else { "" };
-        let cells = [format!("{}{star}", record.version), runs.to_owned()].into_iter();
-        let counts = groups.iter().map(|name| if record.can_run { of_group(name) } else { "-".to_owned() });
-        text += &row(cells.chain(counts).chain([format!("`{}`", record.object)]));
-    }
-    text += "\n`root`: as root. `two_capabilities`: as nobody with CAP_BPF and CAP_PERFMON. `older`: listeners and connections\n\
-             older than the agent.\n";
-    text += "\n## What the agent says (`ridley check`, as nobody with CAP_BPF and CAP_PERFMON)\n\n";
-    text += &row(["kernel"].into_iter().chain(needs.iter().copied()));
-    text += &row(["---"].into_iter().cycle().take(needs.len() + 1));
-    for record in &records.kernel {
-        let of_need = |name: &&str| {
-            let need = record.need.iter().find(|it| it.name == **name);
-            need.map_or("-".to_owned(), |it| format!("{}: {}", it.state, it.found))
-        };
-        text += &row([record.version.clone()].into_iter().chain(needs.iter().map(of_need)));
-    }
-    let faulty: Vec<_> = records.kernel.iter().filter(|it| it.can_run && !it.is_good()).collect();
+    let records = &records.kernel;
+    let mut text = HEAD.to_owned() + &tests(records) + &features(records);
+    let faulty: Vec<_> = records.iter().filter(|it| it.can_run && !it.is_good()).collect();
     if !faulty.is_empty() {
         text += "\n## Faults\n\n";
         for record in faulty {
@@ -171,6 +128,66 @@ fn page(records: &Records) -> String {
         }
     }
     text
+}
+
+fn tests(records: &[Record]) -> String {
+    let mut groups: Vec<&str> = Vec::new();
+    for name in records.iter().flat_map(|it| &it.group).map(|it| it.name.as_str()) {
+        if !groups.contains(&name) {
+            groups.push(name);
+        }
+    }
+    let mut text = "\n## Tests passed\n\n".to_owned();
+    text += &row(["kernel", "runs"].into_iter().chain(groups.iter().copied()).chain(["eBPF object"]));
+    text += &row(["---"].into_iter().cycle().take(groups.len() + 3));
+    for record in records {
+        let of_group = |name: &&str| match record.group.iter().find(|it| it.name == **name) {
+            Some(group) if record.can_run => format!("{} of {}", group.passed, group.tests),
+            _ => "-".to_owned(),
+        };
+        let runs = match (record.can_run, record.is_good()) {
+            (false, _) => "no",
+            (true, true) => "yes",
+            (true, false) => "with faults",
+        };
+        let star = if record.is_core { " *" } else { "" };
+        let cells = [format!("{}{star}", record.version), runs.to_owned()].into_iter();
+        text += &row(cells.chain(groups.iter().map(of_group)).chain([format!("`{}`", record.object)]));
+    }
+    text += "\n`root`: as root. `two_capabilities`: as nobody with CAP_BPF and CAP_PERFMON. `older`: listeners and connections\n\
+             older than the agent.\n";
+    text
+}
+
+fn features(records: &[Record]) -> String {
+    let all: Vec<&str> = records.iter().flat_map(|it| &it.need).map(|it| it.name.as_str()).collect();
+    // Capabilities are a matter of who starts the agent, not of the kernel.
+    let mut names: Vec<&str> = Vec::new();
+    for name in all.iter().map(|it| short(it, &all)).filter(|it| !it.starts_with("CAP_")) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let mut text = "\n## What `ridley check` says\n\n".to_owned();
+    text += &row(["kernel"].into_iter().chain(records.iter().map(|it| it.version.as_str())));
+    text += &row(["---"].into_iter().cycle().take(records.len() + 1));
+    for name in names {
+        let of_kernel = |record: &Record| match record.need.iter().find(|it| short(&it.name, &all) == name) {
+            Some(need) if need.state == "present" => "yes",
+            Some(need) if need.state == "limited" => "no, degraded",
+            Some(_) => "**no**",
+            None => "-",
+        };
+        text += &row([name].into_iter().chain(records.iter().map(of_kernel)));
+    }
+    text += "\nA dash: the kernel does not need it, or the agent did not ask.\n";
+    text
+}
+
+/// What is missing is named with its purpose: the name is what all say of it.
+fn short<'a>(name: &'a str, all: &[&'a str]) -> &'a str {
+    let is_start = |other: &&&str| name.strip_prefix(**other).is_some_and(|rest| rest.starts_with(' '));
+    all.iter().filter(is_start).min_by_key(|it| it.len()).copied().unwrap_or(name)
 }
 
 impl Record {
@@ -214,9 +231,33 @@ mod tests {
         ] {
             let text = page(&Records { kernel: vec![record(can_run, failed)] });
             assert!(text.contains(expected), "{text}");
-            assert!(text.contains("| 6.1.192 | present: complete |\n"), "{text}");
             assert_eq!(text.contains("- 6.1.192: refused\n"), !failed.is_empty(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_feature_has_one_row_whatever_is_said_of_it() {
+        let need = |name: &str, state: &str| Need {
+            name: name.to_owned(),
+            state: state.to_owned(),
+            found: String::new(),
+        };
+        let new =
+            Record { need: vec![need("loops", "present"), need("CAP_BPF", "present")], ..record(true, &[]) };
+        let old = Record {
+            version: "5.10.1".to_owned(),
+            need: vec![need("memory", "missing"), need("loops to walk", "limited")],
+            ..record(true, &[])
+        };
+        let text = features(&[old, new]);
+        let table = text.split_once("\n\n").unwrap().1;
+        assert!(
+            table.starts_with(
+                "| kernel | 5.10.1 | 6.1.192 |\n| --- | --- | --- |\n| memory | **no** | - |\n\
+                 | loops | no, degraded | yes |\n\n"
+            ),
+            "{table}"
+        );
     }
 
     fn record(can_run: bool, failed: &[&str]) -> Record {
