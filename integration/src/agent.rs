@@ -38,6 +38,8 @@ const NOBODY: u32 = 65_534;
 
 /// How long the agent may take to start, to count what happened, and to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the agent waits for the other end's record on a usual machine: its default.
+const JOIN_WAIT: Duration = Duration::from_secs(1);
 /// Below the agent's intervals, so that it says little that is new.
 const RECENT: Duration = Duration::from_millis(100);
 /// How long a right count must stay right while connections are open: some intervals of the agent's.
@@ -90,6 +92,7 @@ impl Agent {
             .arg("run")
             .arg("--config")
             .arg(&path)
+            .args(on_slow_machine())
             .envs(variables.iter().copied())
             .env("RIDLEY_ENDPOINT", address.to_string())
             .stdin(Stdio::null())
@@ -161,7 +164,7 @@ impl Agent {
     pub fn recent_scrape(&self) -> anyhow::Result<Arc<Exposition>> {
         let mut recent = self.recent.lock().expect("nobody panics while scraping");
         if let Some((at, scrape)) = &*recent
-            && at.elapsed() < RECENT
+            && at.elapsed() < poll::patient(RECENT)
         {
             return Ok(Arc::clone(scrape));
         }
@@ -427,6 +430,13 @@ pub fn program() -> anyhow::Result<PathBuf> {
         Some(path) => std::path::absolute(&path).context("RIDLEY_BIN is no path"),
         None => binary("ridley").context("the agent is missing: build it (`cargo build`), or set RIDLEY_BIN"),
     }
+}
+
+/// Returns what the agent is told where everything takes longer: the two ends of a connection are reported further apart.
+fn on_slow_machine() -> Vec<String> {
+    let wait = poll::patient(JOIN_WAIT);
+    let setting = format!("processors.join.wait={}s", wait.as_secs());
+    if wait > JOIN_WAIT { vec!["--set".to_owned(), setting] } else { Vec::new() }
 }
 
 /// Returns an address that nobody listens at. The kernel gives freed ports out again only after many others.
