@@ -22,6 +22,6 @@ pub use self::{
         Transport,
     },
     id::ConnectionId,
-    metrics::Metrics,
+    metrics::{Metrics, n_points},
     time::{Interval, UnixNanos},
 };

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use opentelemetry_proto::tonic::metrics::v1::{ResourceMetrics, metric::Data};
+use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, metric::Data};
 
 /// A batch of OpenTelemetry metrics; cloning it shares the payload.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,15 +22,18 @@ impl Metrics {
             .iter()
             .flat_map(|resource| &resource.scope_metrics)
             .flat_map(|scope| &scope.metrics);
-        metrics
-            .map(|metric| match &metric.data {
-                None => 0,
-                Some(Data::Gauge(data)) => data.data_points.len(),
-                Some(Data::Sum(data)) => data.data_points.len(),
-                Some(Data::Histogram(data)) => data.data_points.len(),
-                Some(Data::ExponentialHistogram(data)) => data.data_points.len(),
-                Some(Data::Summary(data)) => data.data_points.len(),
-            })
-            .sum::<usize>() as u64
+        metrics.map(n_points).sum::<usize>() as u64
+    }
+}
+
+/// Returns how many data points a metric has.
+pub fn n_points(metric: &Metric) -> usize {
+    match &metric.data {
+        None => 0,
+        Some(Data::Gauge(data)) => data.data_points.len(),
+        Some(Data::Sum(data)) => data.data_points.len(),
+        Some(Data::Histogram(data)) => data.data_points.len(),
+        Some(Data::ExponentialHistogram(data)) => data.data_points.len(),
+        Some(Data::Summary(data)) => data.data_points.len(),
     }
 }
