@@ -4,14 +4,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use component::{BoxError, BoxFuture, Context, Exporter, Input, Registry, Shutdown};
-use model::{Batch, Metrics, UnixNanos};
+use model::{Batch, Metrics, UnixNanos, n_points};
 use opentelemetry_proto::tonic::{
     common::v1::{InstrumentationScope, KeyValue},
-    metrics::v1::{Metric, metric::Data},
+    metrics::v1::Metric,
     resource::v1::Resource,
 };
 use tokio::{
@@ -31,10 +31,14 @@ use crate::{
     scrape::Scrape,
     server::serve,
     store::{Limits, Source, Store},
+    watched::now,
 };
 
 /// How many points are taken in while the store is locked: about a millisecond.
 const POINTS_PER_LOCK: usize = 1_000;
+
+/// How many series are looked at for expiration while the store is locked.
+const SERIES_PER_LOCK: usize = 1_000;
 
 /// Keeps the latest value of every series, and serves them.
 #[derive(Debug)]
@@ -195,20 +199,17 @@ impl Shared {
         self.instruments.add(drops, self.store().n_series());
     }
 
-    /// Forgets what has expired, a family at a time.
+    /// Forgets what has expired.
     async fn sweep(&self) {
-        let mut last = None;
+        let mut swept = None;
         loop {
-            last = self.store().expire_next(last.as_ref(), now());
-            if last.is_none() {
+            swept = self.store().expire_next(swept, now(), SERIES_PER_LOCK);
+            if swept.is_none() {
                 break;
             }
             task::yield_now().await;
         }
-        let mut store = self.store();
-        store.forget_labels();
-        let n_series = store.n_series();
-        drop(store);
+        let n_series = self.store().n_series();
         self.instruments.add(Drops::default(), n_series);
     }
 
@@ -267,19 +268,4 @@ fn add_scope<'a>(
         labels.push(("otel_scope_version", Cow::Borrowed(version)));
     }
     labels.push(("otel_scope_schema_url", Cow::Borrowed(schema_url)));
-}
-
-fn n_points(metric: &Metric) -> usize {
-    match &metric.data {
-        None => 0,
-        Some(Data::Gauge(data)) => data.data_points.len(),
-        Some(Data::Sum(data)) => data.data_points.len(),
-        Some(Data::Histogram(data)) => data.data_points.len(),
-        Some(Data::ExponentialHistogram(data)) => data.data_points.len(),
-        Some(Data::Summary(data)) => data.data_points.len(),
-    }
-}
-
-fn now() -> Instant {
-    TokioInstant::now().into_std()
 }

@@ -24,6 +24,7 @@ mod scrape;
 mod server;
 mod store;
 mod value;
+mod watched;
 
 #[cfg(test)]
 mod checker;

@@ -80,7 +80,7 @@ pub(crate) struct Instruments {
     scrapes: Counter,
     aborted_scrapes: Counter,
     rendered_bytes: Counter,
-    connections: Gauge,
+    connections: ConnectionInstruments,
 }
 
 impl Instruments {
@@ -100,12 +100,7 @@ impl Instruments {
             scrapes: scrapes("complete"),
             aborted_scrapes: scrapes("aborted"),
             rendered_bytes: telemetry.counter("ridley.prometheus.rendered.bytes", "By", bytes, &[]),
-            connections: telemetry.gauge(
-                "ridley.prometheus.connections",
-                "{connection}",
-                "Connections of scrapers at present.",
-                &[],
-            ),
+            connections: ConnectionInstruments::new(telemetry),
         }
     }
 
@@ -128,11 +123,62 @@ impl Instruments {
         self.rendered_bytes.add(n_bytes as u64);
     }
 
-    pub(crate) fn connections(&self) -> &Gauge {
+    pub(crate) fn connections(&self) -> &ConnectionInstruments {
         &self.connections
     }
 
     pub(crate) fn n_completed_scrapes(&self) -> u64 {
         self.scrapes.value()
+    }
+}
+
+/// Why a connection was closed to make room for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CloseReason {
+    /// The client did not ask for anything.
+    Idle,
+    /// The client did not take what it had asked for.
+    Stalled,
+}
+
+/// What the exporter tells of its connections.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionInstruments {
+    open: Gauge,
+    idle: Counter,
+    stalled: Counter,
+}
+
+impl ConnectionInstruments {
+    fn new(telemetry: &Telemetry) -> Self {
+        let closed = |reason| {
+            telemetry.counter(
+                "ridley.prometheus.closed.connections",
+                "{connection}",
+                "Connections closed to make room for further ones.",
+                &[("reason", reason)],
+            )
+        };
+        Self {
+            open: telemetry.gauge(
+                "ridley.prometheus.connections",
+                "{connection}",
+                "Connections of scrapers at present.",
+                &[],
+            ),
+            idle: closed("idle"),
+            stalled: closed("stalled"),
+        }
+    }
+
+    pub(crate) fn set_open(&self, n_connections: usize) {
+        self.open.set(i64::try_from(n_connections).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn closed(&self, reason: CloseReason) {
+        match reason {
+            CloseReason::Idle => self.idle.add(1),
+            CloseReason::Stalled => self.stalled.add(1),
+        }
     }
 }

@@ -1,13 +1,20 @@
-use std::sync::Arc;
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes, HttpBody},
     extract::State,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::get,
 };
+
+use hyper::body::Frame;
 
 use crate::{
     exporter::Shared,
@@ -33,8 +40,9 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 async fn metrics(State(shared): State<Arc<Shared>>, method: Method, headers: HeaderMap) -> Response {
     let format = Format::negotiate(&headers);
     let gzip = negotiate::accepts_gzip(&headers);
-    // A request for the headers alone is not a scrape: nothing is rendered for it.
-    let body = if method == Method::HEAD { Body::empty() } else { Body::new(shared.scrape(format, gzip)) };
+    // A request for the headers alone is not a scrape: nothing is rendered for it, and so its length is not known.
+    let body =
+        if method == Method::HEAD { Body::new(Unrendered) } else { Body::new(shared.scrape(format, gzip)) };
     let mut response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
@@ -44,4 +52,19 @@ async fn metrics(State(shared): State<Arc<Shared>>, method: Method, headers: Hea
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response
+}
+
+/// A body whose length nobody knows: the default of [`HttpBody::size_hint`]. An empty one would be told as of length zero.
+struct Unrendered;
+
+impl HttpBody for Unrendered {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
 }

@@ -1,7 +1,7 @@
-use std::{io, pin::pin, time::Duration};
+use std::{collections::HashMap, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
-use component::Gauge;
+use component::{Episode, EpisodeChange};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -10,12 +10,17 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
-    task::JoinSet,
+    task::{AbortHandle, Id, JoinError, JoinSet},
     time,
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-/// Most connections at a time; further ones wait in the kernel until one ends.
+use crate::{
+    metrics::{CloseReason, ConnectionInstruments},
+    watched::{self, Activity, WatchedStream},
+};
+
+/// Most connections at a time; a further one takes the place of the one that is of least use.
 const MAX_CONNECTIONS: usize = 32;
 
 /// Longest that a client may take to send the head of a request, or to think of another one.
@@ -30,28 +35,51 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest that clients may take to read what was answered when the exporter ends.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long there must have been room for every connection to say that there is again.
+const QUIET: Duration = Duration::from_mins(1);
+
 /// Most headers of a request, and most bytes of its head.
 const MAX_HEADERS: usize = 64;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// The connections that are served.
+struct Connections {
+    router: Router,
+    instruments: ConnectionInstruments,
+    stop: watch::Receiver<bool>,
+    tasks: JoinSet<()>,
+    by_task: HashMap<Id, (AbortHandle, Arc<Activity>)>,
+    full: Episode,
+}
 
 /// Answers requests until told to stop; then finishes the answers under way, as far as clients read them.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
-    connections: Gauge,
+    instruments: ConnectionInstruments,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut tasks = JoinSet::new();
+    let mut connections = Connections {
+        router,
+        instruments,
+        stop: stop.clone(),
+        tasks: JoinSet::new(),
+        by_task: HashMap::new(),
+        full: Episode::new(QUIET),
+    };
     let mut failing = false;
     loop {
-        connections.set(i64::try_from(tasks.len()).unwrap_or(i64::MAX));
         tokio::select! {
             () = stopped(&mut stop) => break,
-            Some(result) = tasks.join_next() => log_panic(result),
-            accepted = listener.accept(), if tasks.len() < MAX_CONNECTIONS => match accepted {
+            () = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     failing = false;
-                    tasks.spawn(serve_connection(stream, router.clone(), stop.clone()));
+                    if let Err(error) = stream.set_nodelay(true) {
+                        debug!(error = %error, "a scraper's connection failed");
+                    } else {
+                        connections.add(stream).await;
+                    }
                 }
                 Err(error) => {
                     if !failing {
@@ -65,29 +93,91 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
-    let close = async {
-        while let Some(result) = tasks.join_next().await {
-            log_panic(result);
-        }
-    };
-    if time::timeout(CLOSE_TIMEOUT, close).await.is_err() {
-        tasks.shutdown().await;
-    }
-    connections.set(0);
+    connections.finish().await;
 }
 
-async fn serve_connection(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>) {
+impl Connections {
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Serves a further connection, in place of another one if there are too many.
+    async fn add(&mut self, stream: TcpStream) {
+        let is_full = self.tasks.len() >= MAX_CONNECTIONS;
+        if is_full {
+            self.close_least();
+        }
+        self.log(is_full);
+        // What was told to end does so as soon as it has its turn.
+        while self.tasks.len() >= MAX_CONNECTIONS {
+            self.join_next().await;
+        }
+        let (stream, activity) = WatchedStream::new(stream);
+        let task = self.tasks.spawn(serve_connection(stream, self.router.clone(), self.stop.clone()));
+        self.by_task.insert(task.id(), (task, activity));
+        self.instruments.set_open(self.tasks.len());
+    }
+
+    fn close_least(&mut self) {
+        let now = watched::now();
+        let least = self.by_task.iter().min_by_key(|(_, (_, activity))| activity.worth(now));
+        let least = least.map(|(id, _)| *id);
+        if let Some((task, activity)) = least.and_then(|it| self.by_task.remove(&it)) {
+            task.abort();
+            let reason = if activity.is_blocked() { CloseReason::Stalled } else { CloseReason::Idle };
+            self.instruments.closed(reason);
+        }
+    }
+
+    /// Waits until a connection has ended.
+    async fn join_next(&mut self) {
+        match self.tasks.join_next_with_id().await {
+            None => {}
+            Some(Ok((id, ()))) => drop(self.by_task.remove(&id)),
+            Some(Err(error)) => {
+                self.by_task.remove(&error.id());
+                log_panic(&error);
+            }
+        }
+        self.instruments.set_open(self.tasks.len());
+    }
+
+    fn log(&mut self, is_full: bool) {
+        match self.full.update(is_full, watched::now()) {
+            Some(EpisodeChange::Began) => warn!(
+                connections = MAX_CONNECTIONS,
+                "too many connections of scrapers, each further one closes the one that is idle or stalled for longest"
+            ),
+            Some(EpisodeChange::Ended) => info!("there is room for every scraper's connection again"),
+            None => {}
+        }
+    }
+
+    /// Lets clients read what was answered, for some time.
+    async fn finish(&mut self) {
+        let close = async {
+            while !self.is_empty() {
+                self.join_next().await;
+            }
+        };
+        if time::timeout(CLOSE_TIMEOUT, close).await.is_err() {
+            self.tasks.shutdown().await;
+        }
+        self.instruments.set_open(0);
+    }
+}
+
+async fn serve_connection(stream: WatchedStream, router: Router, mut stop: watch::Receiver<bool>) {
     if let Err(error) = try_serve_connection(stream, router, &mut stop).await {
         debug!(error = %error, "a scraper's connection failed");
     }
 }
 
 async fn try_serve_connection(
-    stream: TcpStream,
+    stream: WatchedStream,
     router: Router,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<(), io::Error> {
-    stream.set_nodelay(true)?;
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -113,8 +203,8 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|it| *it).await);
 }
 
-fn log_panic(result: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = result {
+fn log_panic(error: &JoinError) {
+    if error.is_panic() {
         warn!(error = %error, "an answer to a scraper failed");
     }
 }

@@ -21,9 +21,6 @@ use crate::{
     value::{Point, SharedBounds, Value},
 };
 
-/// Rendered labels beyond twice the number of series that make a sweep worth its time.
-const MIN_LABELS: usize = 1_024;
-
 /// The series that a scrape shows: families by name, in each the series in the order in which they came.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -102,6 +99,14 @@ pub(crate) struct Cursor {
     end: Option<LabelsId>,
 }
 
+/// Where a sweep goes on.
+#[derive(Debug)]
+pub(crate) struct Swept {
+    name: Arc<str>,
+    /// The last series that was looked at; none if that was the family's last.
+    last: Option<LabelsId>,
+}
+
 impl Store {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
@@ -157,7 +162,6 @@ impl Store {
         let Ok(name) = self.open_family(name, Type::Info, "Attributes of the resource.", source) else {
             return;
         };
-        self.make_room_for_labels();
         let Self { limits, families, labels, writer, scratch, n_series, .. } = self;
         let Some(family) = families.get_mut(&name) else { return };
         scratch.clear();
@@ -172,23 +176,33 @@ impl Store {
         }
     }
 
-    /// Forgets the expired series of the first family after `last`, and returns the name of that family.
-    pub(crate) fn expire_next(&mut self, last: Option<&Arc<str>>, now: Instant) -> Option<Arc<str>> {
-        let after = last.map_or(Bound::Unbounded, |it| Bound::Excluded(&**it));
-        let (name, family) = self.families.range_mut::<str, _>((after, Bound::Unbounded)).next()?;
+    /// Forgets what has expired among the next `limit` series of one family, and returns where to go on, if there is more.
+    pub(crate) fn expire_next(&mut self, from: Option<Swept>, now: Instant, limit: usize) -> Option<Swept> {
+        let (name, after) = match &from {
+            None => (Bound::Unbounded, None),
+            Some(Swept { name, last: None }) => (Bound::Excluded(&**name), None),
+            Some(Swept { name, last: Some(id) }) => (Bound::Included(&**name), Some((name, *id))),
+        };
+        let (name, family) = self.families.range_mut::<str, _>((name, Bound::Unbounded)).next()?;
+        let after = match after {
+            Some((it, id)) if it == name => Bound::Excluded(id),
+            _ => Bound::Unbounded,
+        };
+        let (mut expired, mut n_seen, mut last) = (Vec::new(), 0, None);
+        for (id, series) in family.series.range((after, Bound::Unbounded)).take(limit) {
+            n_seen += 1;
+            last = Some(*id);
+            if series.is_expired(now, self.limits.expiration) {
+                expired.push(*id);
+            }
+        }
+        for series in expired.iter().filter_map(|it| family.series.remove(it)) {
+            self.n_series -= usize::from(!series.is_own);
+            self.labels.release(series.labels);
+        }
         let name = Arc::clone(name);
-        family.series.retain(|_, series| {
-            let keep = !series.is_expired(now, self.limits.expiration);
-            self.n_series -= usize::from(!keep && !series.is_own);
-            keep
-        });
         self.close_family_if_empty(&name);
-        Some(name)
-    }
-
-    /// Forgets labels that no series has any more.
-    pub(crate) fn forget_labels(&mut self) {
-        self.labels.ids.retain(|it, _| Arc::strong_count(it) > 1);
+        Some(Swept { name, last: last.filter(|_| n_seen == limit) })
     }
 
     /// Writes series from the cursor on, until `out` is longer than `limit`. Returns whether there are more.
@@ -256,7 +270,6 @@ impl Store {
         match opened {
             Err(reason) => self.drop_points(reason, points.len(), source),
             Ok(name) => {
-                self.make_room_for_labels();
                 for point in points {
                     if let Err(reason) = self.put_point(&name, point, source, now) {
                         self.drop_points(reason, 1, source);
@@ -316,6 +329,7 @@ impl Store {
             // The sender says that the series has ended.
             if let Some(series) = known.and_then(|it| family.series.remove(&it)) {
                 *n_series -= usize::from(!series.is_own);
+                labels.release(series.labels);
             }
             return Ok(());
         }
@@ -350,13 +364,6 @@ impl Store {
         }
     }
 
-    /// Keeps labels of series that have ended from piling up between two sweeps.
-    fn make_room_for_labels(&mut self) {
-        if self.labels.ids.len() > 2 * self.limits.max_series + MIN_LABELS {
-            self.forget_labels();
-        }
-    }
-
     fn drop_points(&mut self, reason: DropReason, n: usize, source: &Source<'_>) {
         if !source.is_own {
             self.drops.add(reason, n as u64);
@@ -378,6 +385,14 @@ impl Labels {
         self.next += 1;
         self.ids.insert(Arc::clone(&labels), id);
         (id, labels)
+    }
+
+    /// Forgets the labels of a series that is gone, if no other one has them.
+    fn release(&mut self, labels: Arc<str>) {
+        // The copy that was given, and the one that finds them.
+        if Arc::strong_count(&labels) == 2 {
+            self.ids.remove(&labels);
+        }
     }
 }
 

@@ -53,18 +53,25 @@ pub(crate) trait Point {
     fn value(&self, kind: Type, bounds: &mut SharedBounds) -> Result<Value, DropReason>;
 }
 
+/// Reads what is a field of the same name in each of the generated types.
+macro_rules! common_fields {
+    () => {
+        fn attributes(&self) -> &[KeyValue] {
+            &self.attributes
+        }
+
+        fn time(&self) -> u64 {
+            self.time_unix_nano
+        }
+
+        fn flags(&self) -> u32 {
+            self.flags
+        }
+    };
+}
+
 impl Point for NumberDataPoint {
-    fn attributes(&self) -> &[KeyValue] {
-        &self.attributes
-    }
-
-    fn time(&self) -> u64 {
-        self.time_unix_nano
-    }
-
-    fn flags(&self) -> u32 {
-        self.flags
-    }
+    common_fields!();
 
     fn value(&self, kind: Type, _bounds: &mut SharedBounds) -> Result<Value, DropReason> {
         // A counter that is negative or no number would make a scraper refuse everything else with it.
@@ -82,17 +89,7 @@ impl Point for NumberDataPoint {
 }
 
 impl Point for HistogramDataPoint {
-    fn attributes(&self) -> &[KeyValue] {
-        &self.attributes
-    }
-
-    fn time(&self) -> u64 {
-        self.time_unix_nano
-    }
-
-    fn flags(&self) -> u32 {
-        self.flags
-    }
+    common_fields!();
 
     fn value(&self, _kind: Type, bounds: &mut SharedBounds) -> Result<Value, DropReason> {
         let Self { count, sum, bucket_counts, explicit_bounds, .. } = self;
@@ -112,17 +109,7 @@ impl Point for HistogramDataPoint {
 }
 
 impl Point for SummaryDataPoint {
-    fn attributes(&self) -> &[KeyValue] {
-        &self.attributes
-    }
-
-    fn time(&self) -> u64 {
-        self.time_unix_nano
-    }
-
-    fn flags(&self) -> u32 {
-        self.flags
-    }
+    common_fields!();
 
     fn value(&self, _kind: Type, _bounds: &mut SharedBounds) -> Result<Value, DropReason> {
         let mut quantiles: Vec<(f64, f64)> =
