@@ -18,7 +18,9 @@ pub(crate) fn init(options: &Options) {
         .with_writer(io::stderr)
         // Where in the code a line comes from is of no use to whoever runs the program.
         .with_target(level >= LevelFilter::DEBUG)
-        .with_ansi(false);
+        .with_ansi(false)
+        // A line that cannot be written would be told with `eprintln`, which panics, and a panic is a line to be written.
+        .log_internal_errors(false);
     match options.log_format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),

@@ -2,13 +2,13 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
     process::{Command, Stdio},
     time::Instant,
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::program::{Ended, PATIENCE, Running, ridley};
 
@@ -121,6 +121,21 @@ fn a_run_goes_on_when_its_reader_goes_away() {
     let Ended { status, stderr, .. } = running.end();
     assert_eq!(status.code(), Some(0), "{stderr}");
     assert!(!stderr.contains("panic"), "{stderr}");
+}
+
+/// A terminal that is closed takes the log's reader away before the program can say that it stops.
+#[test]
+fn a_log_that_nobody_reads_is_no_failure() {
+    let mut child = hour(&[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("pipelines are running") {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "the program has ended");
+    }
+    drop(log);
+    kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 /// Every line is an object, also the one that says where to look.
