@@ -71,6 +71,16 @@ fn privileged(workspace: &Workspace, agent: &Path, tools: &Path) -> anyhow::Resu
     if !integration.tests.iter().any(|it| it == ORACLE) {
         bail!("`integration` has no test called `{ORACLE}`");
     }
+    // Every variant of the eBPF programs, also those that this kernel has better ones for.
+    command::run(command::cargo().args([
+        "test",
+        "--locked",
+        "--package",
+        "ebpf-receiver",
+        "--features",
+        "kernel-tests",
+        "kernel_tests",
+    ]))?;
     let others = integration.tests.iter().filter(|it| *it != ORACLE);
     let test = || {
         let mut command = command::cargo();
