@@ -43,7 +43,8 @@ fn scrapes_of_the_agent_can_be_included() -> anyhow::Result<()> {
     poll::until(Duration::from_secs(10), || {
         let edges = Edges::of(&agent.scrape()?, &interest)?;
         let servers: Vec<_> = edges.0.keys().map(|it| it.server.name.as_str()).collect();
-        ensure!(servers == ["ridley"], "the scrapes are links to {servers:?}");
+        // More than one if the ends of one scrape met too late on a busy host.
+        ensure!(!servers.is_empty() && servers.iter().all(|it| *it == "ridley"), "links to {servers:?}");
         Ok(())
     })?;
     agent.stop().map(drop)
