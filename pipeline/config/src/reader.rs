@@ -11,6 +11,10 @@ use crate::{
     yaml::{self, Document},
 };
 
+/// What to do about an argument that is not YAML. A shell takes quotes away.
+const QUOTED: &str = "put text that is not YAML in double quotes, and all in single ones: \
+                      `--set 'exporters.prometheus.endpoint=\"[::1]:9464\"'`";
+
 /// What was read of the sources.
 #[derive(Debug, Default)]
 pub(crate) struct Read {
@@ -83,6 +87,11 @@ impl Reader<'_> {
                 self.read.layers.push(Layer { source, root });
             }
             None => {
+                if !source.has_lines() {
+                    for problem in &mut problems {
+                        problem.help = Some(QUOTED.to_owned());
+                    }
+                }
                 self.report(&source, problems);
                 self.read.is_incomplete = true;
             }

@@ -71,12 +71,29 @@ impl Section<'_> {
     /// Reports a setting that parsed and still cannot be used. Keys in `path` are separated by dots.
     pub(crate) fn invalid(&self, path: &str, message: &str) -> Diagnostic {
         let keys = self.split(path);
-        let name = self.name;
-        let message = match path {
-            "" => format!("{name}: {message}"),
-            _ => format!("setting `{path}` of {name}: {message}"),
+        self.locate(&keys).at_value(format!("{}: {message}", self.what(&keys)), None)
+    }
+
+    /// Says in words what is at a path: an element of a list by its number, counted from one.
+    fn what(&self, path: &[String]) -> String {
+        let (outer, keys) = path.split_at(self.item_len(path));
+        match (outer, keys) {
+            ([], []) => self.name.to_owned(),
+            ([list @ .., idx], []) => {
+                let number = idx.parse::<usize>().map_or(0, |it| it + 1);
+                format!("item {number} of {}", self.what(list))
+            }
+            (outer, keys) => format!("setting `{}` of {}", keys.join("."), self.what(outer)),
+        }
+    }
+
+    /// Returns how long the part of a path is that ends with the last element of a list.
+    fn item_len(&self, path: &[String]) -> usize {
+        let is_list = |path: &[String]| {
+            let full: Vec<&str> = self.path.iter().copied().chain(path.iter().map(String::as_str)).collect();
+            self.layers.value(&full).is_some_and(|it| it.as_array().is_some())
         };
-        self.locate(&keys).at_value(message, None)
+        (1..=path.len()).rev().find(|len| is_list(&path[..*len - 1])).unwrap_or(0)
     }
 
     /// Splits a dotted path into the keys that exist: a key may contain dots itself.
@@ -115,13 +132,12 @@ impl Section<'_> {
         if located.node.is_broken() {
             return None;
         }
-        let name = self.name;
         let unknown = |word: &str, expected: &[&'static str]| {
             let help = match expected {
                 [] => Some("it has no settings".to_owned()),
                 _ => suggest::help(word, expected.iter().copied()),
             };
-            located.at_key(format!("unknown setting `{}` of {name}", path.join(".")), help)
+            located.at_key(format!("unknown {}", self.what(path)), help)
         };
         Some(match kind {
             Kind::UnknownField(field, expected) => unknown(field, expected),
@@ -130,16 +146,13 @@ impl Section<'_> {
                 unknown(variant, expected)
             }
             Kind::MissingField(field) => {
-                let missing = [path, &[field.to_string()]].concat().join(".");
-                located.at_key(format!("{name} lacks the setting `{missing}`"), None)
+                let (outer, keys) = path.split_at(self.item_len(path));
+                let missing = [keys, &[field.to_string()]].concat().join(".");
+                located.at_key(format!("{} lacks the setting `{missing}`", self.what(outer)), None)
             }
             _ => {
-                let what = match path {
-                    [] => name.to_owned(),
-                    _ => format!("setting `{}` of {name}", path.join(".")),
-                };
                 let (message, help) = wording::describe(kind, located.node, located.written());
-                located.at_value(format!("{what}: {message}"), help)
+                located.at_value(format!("{}: {message}", self.what(path)), help)
             }
         })
     }

@@ -1,3 +1,5 @@
+use std::{fmt::Display, net::Ipv6Addr};
+
 use figment::error::{Actual, Kind};
 
 use crate::{
@@ -35,7 +37,8 @@ pub(crate) fn describe(kind: &Kind, node: &Node, written: &str) -> (String, Opti
             (message, nearest.map(|it| format!("did you mean `{it}`?")))
         }
         Kind::Message(message) => {
-            let text = match ADDRESSES.iter().find(|(it, _)| it == message) {
+            let address = ADDRESSES.iter().find(|(it, _)| it == message);
+            let text = match address {
                 Some((_, expected)) => {
                     format!("expected {expected}, found {}", found(&actual(&node.content)))
                 }
@@ -44,7 +47,11 @@ pub(crate) fn describe(kind: &Kind, node: &Node, written: &str) -> (String, Opti
                 }
                 None => message.clone(),
             };
-            (text, None)
+            let help = match (&node.content, secret) {
+                (Content::Text(text), None) if message == NO_SOCKET_ADDRESS => socket_address_help(text),
+                _ => None,
+            };
+            (text, help.map(str::to_owned))
         }
         other => (other.to_string(), None),
     }
@@ -52,11 +59,37 @@ pub(crate) fn describe(kind: &Kind, node: &Node, written: &str) -> (String, Opti
 
 /// What the standard library says of addresses it cannot read, and what it expects.
 const ADDRESSES: [(&str, &str); 4] = [
-    ("invalid socket address syntax", "an address with a port such as `127.0.0.1:9464`"),
+    (NO_SOCKET_ADDRESS, "an address with a port such as `127.0.0.1:9464`"),
     ("invalid IP address syntax", "an IP address"),
     ("invalid IPv4 address syntax", "an IPv4 address"),
     ("invalid IPv6 address syntax", "an IPv6 address"),
 ];
+
+const NO_SOCKET_ADDRESS: &str = "invalid socket address syntax";
+
+/// Says what to do about text that is no address with a port.
+fn socket_address_help(text: &str) -> Option<&'static str> {
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Some("put an IPv6 address in brackets, and add a port: `[::1]:9464`");
+    }
+    let Some((host, port)) = text.rsplit_once(':') else { return Some("add a port, such as `:9464`") };
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+    match port.parse::<u16>() {
+        Err(_) if !port.is_empty() && port.chars().all(|it| it.is_ascii_digit()) => {
+            Some("the highest port is 65535")
+        }
+        Err(_) => Some("a port is a number from 0 to 65535"),
+        Ok(_) if host.is_empty() => Some("add an address: `0.0.0.0` is every IPv4 address of this host"),
+        Ok(_) if host == "localhost" => {
+            Some("names are not looked up: write `127.0.0.1` or `[::1]` for `localhost`")
+        }
+        Ok(_) if host.parse::<Ipv6Addr>().is_ok() => Some("put an IPv6 address in brackets: `[::1]:9464`"),
+        Ok(_) if host.chars().all(is_name) && host.contains(char::is_alphabetic) => {
+            Some("names are not looked up: write the IP address")
+        }
+        Ok(_) => None,
+    }
+}
 
 fn actual(content: &Content) -> Actual {
     match content {
@@ -102,13 +135,21 @@ fn translate(expected: &str) -> String {
         "a duration" => "a duration such as `5s`",
         "socket address" => "an address with a port such as `127.0.0.1:9464`",
         "f32" | "f64" => "a number",
-        "u8" => "a whole number from 0 to 255",
-        "u16" => "a whole number from 0 to 65535",
-        "u32" | "u64" | "u128" | "usize" => "a whole number from 0",
-        "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number",
-        "a nonzero u8" => "a whole number from 1 to 255",
-        "a nonzero u16" => "a whole number from 1 to 65535",
-        "a nonzero u32" | "a nonzero u64" | "a nonzero u128" | "a nonzero usize" => "a whole number from 1",
+        "u8" => return whole_number(0, u8::MAX),
+        "u16" => return whole_number(0, u16::MAX),
+        "u32" => return whole_number(0, u32::MAX),
+        "u64" => return whole_number(0, u64::MAX),
+        "usize" => return whole_number(0, usize::MAX),
+        "i8" => return whole_number(i8::MIN, i8::MAX),
+        "i16" => return whole_number(i16::MIN, i16::MAX),
+        "i32" => return whole_number(i32::MIN, i32::MAX),
+        "i64" => return whole_number(i64::MIN, i64::MAX),
+        "isize" => return whole_number(isize::MIN, isize::MAX),
+        "a nonzero u8" => return whole_number(1, u8::MAX),
+        "a nonzero u16" => return whole_number(1, u16::MAX),
+        "a nonzero u32" => return whole_number(1, u32::MAX),
+        "a nonzero u64" => return whole_number(1, u64::MAX),
+        "a nonzero usize" => return whole_number(1, usize::MAX),
         "enum" => "the name of one form, or a map with that one key",
         _ if expected.starts_with("enum ") => "the name of one form, or a map with that one key",
         _ if expected.starts_with("struct ") => "a map of settings",
@@ -116,6 +157,10 @@ fn translate(expected: &str) -> String {
         _ => expected,
     };
     words.to_owned()
+}
+
+fn whole_number<T: Display>(least: T, most: T) -> String {
+    format!("a whole number from {least} to {most}")
 }
 
 /// Shortest part of a secret that must not be told.
@@ -150,6 +195,31 @@ mod tests {
     #[test]
     fn nothing_cannot_be_told() {
         check("expected a word", "", false);
+    }
+
+    /// Every address that cannot be read has a remedy that fits.
+    #[test]
+    fn an_address_that_cannot_be_read_has_a_remedy() {
+        for (text, expected) in [
+            ("localhost:9464", Some("names are not looked up: write `127.0.0.1`")),
+            ("metrics.example.org:9464", Some("names are not looked up: write the IP address")),
+            ("127.0.0.1:99999", Some("the highest port is 65535")),
+            ("127.0.0.1:http", Some("a port is a number")),
+            ("127.0.0.1:", Some("a port is a number")),
+            ("127.0.0.1", Some("add a port")),
+            (":9464", Some("add an address")),
+            ("::1", Some("put an IPv6 address in brackets, and add a port")),
+            ("fe80::1%eth0:9464", None),
+            ("1.2.3:80", None),
+        ] {
+            let help = socket_address_help(text);
+            match expected {
+                Some(expected) => {
+                    assert!(help.is_some_and(|it| it.starts_with(expected)), "{text}: {help:?}")
+                }
+                None => assert_eq!(help, None, "{text}"),
+            }
+        }
     }
 
     #[track_caller]

@@ -77,8 +77,17 @@ fn syntax_problem(error: &ScanError, text: &str) -> Problem {
         ErrorKind::UnexpectedCharacter { .. } => {
             problem.with_help("quote text that begins with this character")
         }
+        _ if line_at(text, start).contains("]:") => {
+            problem.with_help("put an address that begins with `[` in quotes: `\"[::1]:9464\"`")
+        }
         _ => problem,
     }
+}
+
+fn line_at(text: &str, offset: usize) -> &str {
+    let (before, after) = text.split_at_checked(offset).unwrap_or((text, ""));
+    let begin = before.rfind('\n').map_or(0, |it| it + 1);
+    &text[begin..before.len() + after.find('\n').unwrap_or(after.len())]
 }
 
 /// Assembles events into nodes, without recursion.
