@@ -50,9 +50,7 @@ pub(crate) fn check(options: &Options) -> anyhow::Result<ExitCode> {
         if !lacks.is_empty() {
             output::line(format_args!("\n{}", Asker::this().advice(&lacks)))?;
         }
-        output::line(format_args!(
-            "\nthe `ebpf` receiver cannot run here: {n_missing} of its needs are missing"
-        ))?;
+        output::line(format_args!("\nthe `ebpf` receiver cannot run here: {}", missing(n_missing)))?;
         return Ok(ExitCode::FAILURE);
     }
     output::line("\nthe `ebpf` receiver can run here")?;
@@ -117,6 +115,13 @@ fn seccomp(actions: &str) -> Need {
     }
 }
 
+fn missing(n_needs: usize) -> String {
+    match n_needs {
+        1 => "one of its needs is missing".to_owned(),
+        _ => format!("{n_needs} of its needs are missing"),
+    }
+}
+
 fn describe(need: &Need) -> String {
     let Need { name, purpose, is_required, is_present, found, remedy } = need;
     match (is_present, is_required) {
@@ -151,6 +156,12 @@ mod tests {
         ] {
             assert_eq!(describe(&need), expected);
         }
+    }
+
+    #[test]
+    fn one_need_is_missing_and_two_are() {
+        assert_eq!(missing(1), "one of its needs is missing");
+        assert_eq!(missing(2), "2 of its needs are missing");
     }
 
     #[test]
