@@ -35,6 +35,7 @@ pub struct Pairing {
     // Every wait is equally long, so the order of insertion is the order of time. A timer whose time is no longer what
     // its entry is due at is a leftover.
     timers: VecDeque<(Instant, ConnectionId)>,
+    max_connections: usize,
     max_timers: usize,
     report: Report,
 }
@@ -72,6 +73,7 @@ impl Pairing {
                 max_connections.get().saturating_mul(OUTLINES_PER_CONNECTION).max(MIN_OUTLINES),
             ),
             timers: VecDeque::new(),
+            max_connections: max_connections.get(),
             // Twice what the entries can be due at, so that sweeping out the leftovers is rare.
             max_timers: max_connections.get().saturating_mul(2),
             report: Report::default(),
@@ -80,8 +82,16 @@ impl Pairing {
 
     /// Takes a batch; what can be passed on goes to `out`. `now` never goes back.
     ///
-    /// The servers' records come before the clients', so that a client's record can take what its server adds.
-    pub fn push_batch(&mut self, flows: Flows, now: Instant, out: &mut Vec<Flow>) {
+    /// The servers' records come before the clients', so that a client's record can take what its server adds. When there
+    /// may be no room for all, both ends' come together, so that they meet before one has to make room.
+    pub fn push_batch(&mut self, mut flows: Flows, now: Instant, out: &mut Vec<Flow>) {
+        if self.entries.len() + flows.records.len() > self.max_connections {
+            flows.records.sort_by_key(|it| (it.id, it.observer == Observer::Client));
+            for flow in flows.records {
+                self.push(flow, now, out);
+            }
+            return;
+        }
         let (servers, clients): (Vec<_>, Vec<_>) =
             flows.records.into_iter().partition(|it| it.observer == Observer::Server);
         for flow in servers.into_iter().chain(clients) {

@@ -333,6 +333,18 @@ fn connections_beyond_the_memory_count_once() {
     assert_eq!((found.n_begun, found.n_ended, found.request), (300, 300, 5 * 300));
 }
 
+/// Where there is no room for all of a batch, its connections are still named by both of their ends.
+#[test]
+fn both_ends_in_one_batch_meet_beyond_the_memory() {
+    let mut pairing = small();
+    let mut out = Vec::new();
+    let records =
+        [client(), server()].into_iter().flat_map(|it| (0..9).map(move |n| it.clone().id(n).build()));
+    pairing.push_batch(Flows { records: records.collect() }, Instant::now(), &mut out);
+    assert!(out.iter().all(|it| it.observer == Observer::Client), "{out:?}");
+    assert_eq!((out.len(), pairing.take_report().paired), (9, 9));
+}
+
 /// Whichever end counts when a connection has to make room counts to its end, and the other end adds nothing.
 #[test]
 fn the_owner_of_a_condensed_connection_stays() {
