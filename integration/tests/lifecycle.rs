@@ -32,6 +32,33 @@ fn listeners_older_than_the_agent_are_named() -> anyhow::Result<()> {
     agent.stop().map(drop)
 }
 
+/// An agent that starts in the midst of traffic knows who listens before it tells of the first connection.
+#[test]
+fn no_server_is_unknown_in_the_first_second() -> anyhow::Result<()> {
+    let world = World::new()?;
+    let load = Case {
+        traffic: Traffic {
+            connections: None,
+            parallel: 8,
+            per_second: Some(500),
+            script: vec![Step::Exchange { request: 300, response: 900 }],
+            ..Traffic::default()
+        },
+        ..Case::new("load", [])
+    };
+    let mut load = load.start(&world)?;
+    for _ in 0..3 {
+        let agent = Agent::start(LIVE)?;
+        let edges = Edges::of(&agent.stop()?, &load.interest())?;
+        let server = &load.interest().names[1];
+        ensure!(!edges.0.is_empty(), "the agent saw nothing of the traffic");
+        for edge in edges.0.keys() {
+            ensure!(edge.server.name == *server, "a link of the first second: {edge}");
+        }
+    }
+    load.stop().map(drop)
+}
+
 /// Of a connection that the agent finds, it counts what passes from then on; it does not claim to have seen it open.
 #[test]
 fn connections_older_than_the_agent_count_from_its_start() -> anyhow::Result<()> {
