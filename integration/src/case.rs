@@ -60,6 +60,8 @@ pub enum Home {
     Unit,
     /// A container each.
     Container,
+    /// A container of a Kubernetes pod each, whose control group has the longest name that is in use.
+    Pod,
 }
 
 /// How every connection of a case ends.
@@ -176,6 +178,10 @@ impl Home {
             Self::Container => {
                 world.control_group(&format!("system.slice/docker-{}.scope", container(process)))
             }
+            Self::Pod => world.control_group(&format!(
+                "system.slice/containerd.service/kubepods-besteffort-pod{POD}.slice:cri-containerd:{}",
+                container(process)
+            )),
         }
     }
 
@@ -183,7 +189,7 @@ impl Home {
         match self {
             Self::Host => Name { name: process.to_owned(), namespace: None, kind: "Process".to_owned() },
             Self::Unit => Name { name: unit(process), namespace: None, kind: "Unit".to_owned() },
-            Self::Container => Name {
+            Self::Container | Self::Pod => Name {
                 name: process.to_owned(),
                 namespace: Some(container(process)[..12].to_owned()),
                 kind: "Container".to_owned(),
@@ -191,6 +197,9 @@ impl Home {
         }
     }
 }
+
+/// A pod's uid as it stands in the name of its control group.
+const POD: &str = "12345678_1234_1234_1234_123456789abc";
 
 fn unit(process: &str) -> String {
     format!("{process}.service")

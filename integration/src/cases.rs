@@ -225,6 +225,7 @@ fn names() -> Vec<Case> {
         worker,
         Case { home: Home::Unit, ..Case::new("service_units_are_named", held()) },
         Case { home: Home::Container, ..Case::new("containers_are_named", held()) },
+        Case { home: Home::Pod, ..Case::new("containers_of_pods_are_named", held()) },
     ]
 }
 

@@ -3,8 +3,10 @@ use bytemuck::{Pod, Zeroable};
 /// How many levels of a cgroup's path are kept, counted from the leaf.
 pub const CGROUP_LEVELS: usize = 10;
 
-/// Bytes kept of each level's name, the terminating zero included.
-pub const CGROUP_NAME_LEN: usize = 128;
+/// Bytes kept of each level's name, the terminating zero included: as long as a name can be (`NAME_MAX`).
+///
+/// The cgroup of a Kubernetes container can be 145 bytes long, and tells the container at its end.
+pub const CGROUP_NAME_LEN: usize = 256;
 
 /// The names on the way from a cgroup (version 2) to the root of its hierarchy.
 #[repr(C)]
@@ -38,6 +40,8 @@ mod tests {
         check(&["init.scope"], &["init.scope"]);
         check(&["cron.service", "system.slice"], &["system.slice", "cron.service"]);
         check(&[], &[]);
+        let longest = "n".repeat(CGROUP_NAME_LEN - 1);
+        check(&[&longest], &[&longest]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Config {
 
     /// Bytes of kernel memory for begins and ends that wait to be fetched; a power of two, at least 65536.
     ///
-    /// The default holds about 10000. What finds no room is counted in `ridley.ebpf.skipped` with the reason
+    /// The default holds about 10000 records, which are four for a connection with both ends on this host. What finds no room is counted in `ridley.ebpf.skipped` with the reason
     /// `ring_full`, and repaired by the next samples as far as the connection lives on.
     pub ring_bytes: NonZeroU32,
 

@@ -130,9 +130,11 @@ impl Metrics {
         }
     }
 
-    /// Brings a counter up to what the kernel has counted.
-    pub(crate) fn skipped_is(&self, reason: SkipReason, count: u64) {
+    /// Brings a counter up to what the kernel has counted, and returns by how much it grew.
+    pub(crate) fn skipped_is(&self, reason: SkipReason, count: u64) -> u64 {
         let counter = &self.skipped[reason as usize];
-        counter.add(count.saturating_sub(counter.value()));
+        let growth = count.saturating_sub(counter.value());
+        counter.add(growth);
+        growth
     }
 }

@@ -3,7 +3,7 @@
 use std::{pin::pin, time::Duration};
 
 use abi::{SkipReason, Socket};
-use component::{BoxError, BoxFuture, ErrorChain, Output, Receiver, Shutdown};
+use component::{BoxError, BoxFuture, Episode, EpisodeChange, ErrorChain, Output, Receiver, Shutdown};
 use model::{Batch, Flows};
 use tokio::{
     task::yield_now,
@@ -25,6 +25,9 @@ use crate::{
 /// Records in one batch: enough to be worth the way, few enough to be little memory in every queue.
 const MAX_BATCH: usize = 512;
 
+/// How long nothing was skipped before the log says that it is over.
+const QUIET: Duration = Duration::from_mins(1);
+
 /// Observes connections and sends what it learns.
 pub(crate) struct EbpfReceiver<S> {
     source: S,
@@ -35,6 +38,7 @@ pub(crate) struct EbpfReceiver<S> {
     drain_interval: Duration,
     sockets: Vec<Socket>,
     walk_fails: bool,
+    skipping: Episode,
 }
 
 /// Everything that can happen.
@@ -68,6 +72,7 @@ impl<S: Source + 'static> EbpfReceiver<S> {
             drain_interval: *drain_interval,
             sockets: Vec::new(),
             walk_fails: false,
+            skipping: Episode::new(QUIET),
         }
     }
 
@@ -154,10 +159,27 @@ impl<S: Source + 'static> EbpfReceiver<S> {
                 }
             }
         }
+        self.report_skipped();
+    }
+
+    fn report_skipped(&mut self) {
+        let (mut n_skipped, mut reasons) = (0, Vec::new());
         for reason in SkipReason::ALL {
-            if let Some(count) = self.source.skipped(reason) {
-                self.metrics.skipped_is(reason, count);
+            let growth =
+                self.source.skipped(reason).map_or(0, |count| self.metrics.skipped_is(reason, count));
+            if growth > 0 {
+                n_skipped += growth;
+                reasons.push(reason.as_str());
             }
+        }
+        match self.skipping.update(n_skipped > 0, Instant::now().into_std()) {
+            Some(EpisodeChange::Began) => warn!(
+                n_skipped,
+                reasons = reasons.join(","),
+                "the kernel could not record everything, short connections may be missing; `ridley.ebpf.skipped` counts on"
+            ),
+            Some(EpisodeChange::Ended) => info!("the kernel records everything again"),
+            None => {}
         }
     }
 
