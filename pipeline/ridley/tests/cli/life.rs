@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::program::{Ended, PATIENCE, Running, ridley};
+use crate::program::{Ended, PATIENCE, Running, ridley, ridley_without_hangup};
 
 /// The line that `run` prints names the address that was really bound, and what it names answers.
 #[test]
@@ -37,11 +37,7 @@ fn a_run_ends_cleanly_at_each_signal() {
 /// `nohup ridley &`: whoever starts it so wants it to live on.
 #[test]
 fn a_run_goes_on_where_hanging_up_is_ignored() {
-    let run = hour(&[]);
-    let mut command = Command::new("sh");
-    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(run.get_program()).args(run.get_args());
-    command.current_dir(run.get_current_dir().unwrap()).stdin(Stdio::null());
-    let mut running = Running::start(command);
+    let mut running = Running::start(ridley_without_hangup(["--config", "hour.yaml"]));
     let address = metrics_address(&mut running);
     running.signal(Signal::HUP);
     assert!(scrape(&address).starts_with("HTTP/1.1 200"));

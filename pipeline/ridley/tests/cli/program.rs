@@ -31,8 +31,19 @@ pub(crate) fn testdata() -> PathBuf {
 
 /// A command that runs the program in the folder of the test data.
 pub(crate) fn ridley(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ridley"));
-    command.args(args).current_dir(testdata()).stdin(Stdio::null());
+    // The tests may themselves run where hanging up is ignored, which the program would inherit.
+    ridley_with("--default-signal=HUP", args)
+}
+
+/// As [`ridley`], started where hanging up is ignored.
+pub(crate) fn ridley_without_hangup(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    ridley_with("--ignore-signal=HUP", args)
+}
+
+fn ridley_with(signals: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new("env");
+    command.arg(signals).arg(env!("CARGO_BIN_EXE_ridley")).args(args);
+    command.current_dir(testdata()).stdin(Stdio::null());
     command
 }
 
