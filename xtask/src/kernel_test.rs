@@ -85,10 +85,17 @@ pub(crate) struct Options {
     /// Say which kernels there are, and run none.
     #[arg(long)]
     list: bool,
+    /// Write docs/kernel-support.md from what earlier runs found, and run none.
+    #[arg(long, conflicts_with_all = ["all", "list", "versions"])]
+    page: bool,
 }
 
 /// Runs the command: docs/kernel-support.md then tells what came of it.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let workspace = Workspace::load()?;
+    if options.page {
+        return report::write_page(&workspace.root);
+    }
     let kernels = match options {
         Options { all: true, .. } | Options { list: true, .. } => kernels::all()?,
         Options { versions, .. } if versions.is_empty() => core()?,
@@ -98,7 +105,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         kernels.iter().for_each(|it| eprintln!("{}", it.version));
         return Ok(());
     }
-    let workspace = Workspace::load()?;
     let agent = command::agent(&workspace.target)?;
     test(&workspace, &agent, &kernels, Extent::Recorded)
 }

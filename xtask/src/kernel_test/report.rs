@@ -1,12 +1,12 @@
 //! What is known about kernels: a file of data that runs add to, and a page for people that is made from it.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, io::ErrorKind, path::Path, process::Command};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    kernels::Kernel,
+    kernels::{self, Kernel},
     outcome::{self, Outcome},
 };
 use crate::command;
@@ -38,7 +38,6 @@ struct Record {
     version: String,
     /// What the kernel calls itself.
     release: String,
-    is_core: bool,
     /// First digits of the hash of the eBPF object.
     object: String,
     can_run: bool,
@@ -72,17 +71,19 @@ pub(super) fn record(
     groups: &[outcome::Group],
     agent: &Path,
 ) -> anyhow::Result<()> {
-    let data = root.join(DATA);
-    let mut records: Records = match fs::read_to_string(&data) {
-        Ok(text) => toml::from_str(&text).with_context(|| format!("cannot read {DATA}"))?,
-        Err(_) => Records::default(),
-    };
+    let mut records = Records::load(root)?;
     let version = command::output(Command::new(agent).arg("version"))?;
     records.replace(make(kernel, outcome, groups, &version));
-    let order: Vec<_> = super::kernels::all()?.into_iter().map(|it| it.version).collect();
+    let order: Vec<_> = kernels::all()?.into_iter().map(|it| it.version).collect();
     records.kernel.sort_by_key(|record| order.iter().position(|it| *it == record.version));
-    fs::write(&data, toml::to_string(&records)?).with_context(|| format!("cannot write {DATA}"))?;
-    fs::write(root.join(PAGE), page(&records)).with_context(|| format!("cannot write {PAGE}"))
+    fs::write(root.join(DATA), toml::to_string(&records)?).with_context(|| format!("cannot write {DATA}"))?;
+    write_page(root)
+}
+
+/// Writes the page from what is known.
+pub(super) fn write_page(root: &Path) -> anyhow::Result<()> {
+    let text = page(&Records::load(root)?, &core()?);
+    fs::write(root.join(PAGE), text).with_context(|| format!("cannot write {PAGE}"))
 }
 
 fn make(kernel: &Kernel, outcome: &Outcome, groups: &[outcome::Group], version: &str) -> Record {
@@ -99,7 +100,6 @@ fn make(kernel: &Kernel, outcome: &Outcome, groups: &[outcome::Group], version: 
     Record {
         version: kernel.version.clone(),
         release: outcome.release.clone(),
-        is_core: kernel.is_core,
         object: object.chars().take(12).collect(),
         can_run: outcome.can_run,
         failed: if outcome.can_run { outcome.failed.clone() } else { Vec::new() },
@@ -110,15 +110,28 @@ fn make(kernel: &Kernel, outcome: &Outcome, groups: &[outcome::Group], version: 
 }
 
 impl Records {
+    fn load(root: &Path) -> anyhow::Result<Self> {
+        match fs::read_to_string(root.join(DATA)) {
+            Ok(text) => toml::from_str(&text).with_context(|| format!("cannot read {DATA}")),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).with_context(|| format!("cannot read {DATA}")),
+        }
+    }
+
     fn replace(&mut self, record: Record) {
         self.kernel.retain(|it| it.version != record.version);
         self.kernel.push(record);
     }
 }
 
-fn page(records: &Records) -> String {
+/// Versions of the kernels that every run of all tests includes.
+fn core() -> anyhow::Result<Vec<String>> {
+    Ok(kernels::all()?.into_iter().filter(|it| it.is_core).map(|it| it.version).collect())
+}
+
+fn page(records: &Records, core: &[String]) -> String {
     let records = &records.kernel;
-    let mut text = HEAD.to_owned() + &tests(records) + &features(records);
+    let mut text = HEAD.to_owned() + &tests(records, core) + &features(records);
     let faulty: Vec<_> = records.iter().filter(|it| it.can_run && !it.is_good()).collect();
     if !faulty.is_empty() {
         text += "\n## Faults\n\n";
@@ -130,7 +143,7 @@ fn page(records: &Records) -> String {
     text
 }
 
-fn tests(records: &[Record]) -> String {
+fn tests(records: &[Record], core: &[String]) -> String {
     let mut groups: Vec<&str> = Vec::new();
     for name in records.iter().flat_map(|it| &it.group).map(|it| it.name.as_str()) {
         if !groups.contains(&name) {
@@ -138,8 +151,9 @@ fn tests(records: &[Record]) -> String {
         }
     }
     let mut text = "\n## Tests passed\n\n".to_owned();
-    text += &row(["kernel", "runs"].into_iter().chain(groups.iter().copied()).chain(["eBPF object"]));
-    text += &row(["---"].into_iter().cycle().take(groups.len() + 3));
+    text +=
+        &row(["kernel", "release", "runs"].into_iter().chain(groups.iter().copied()).chain(["eBPF object"]));
+    text += &row(["---"].into_iter().cycle().take(groups.len() + 4));
     for record in records {
         let of_group = |name: &&str| match record.group.iter().find(|it| it.name == **name) {
             Some(group) if record.can_run => format!("{} of {}", group.passed, group.tests),
@@ -150,8 +164,9 @@ fn tests(records: &[Record]) -> String {
             (true, true) => "yes",
             (true, false) => "with faults",
         };
-        let star = if record.is_core { " *" } else { "" };
-        let cells = [format!("{}{star}", record.version), runs.to_owned()].into_iter();
+        let star = if core.contains(&record.version) { " *" } else { "" };
+        let name = format!("{}{star}", record.version);
+        let cells = [name, record.release.clone(), runs.to_owned()].into_iter();
         text += &row(cells.chain(groups.iter().map(of_group)).chain([format!("`{}`", record.object)]));
     }
     text += "\n`root`: as root. `two_capabilities`: as nobody with CAP_BPF and CAP_PERFMON. `older`: listeners and connections\n\
@@ -216,6 +231,17 @@ mod tests {
     }
 
     #[test]
+    fn the_page_is_made_from_the_data() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let found = fs::read_to_string(root.join(PAGE)).unwrap();
+        assert_eq!(
+            found,
+            page(&Records::load(root).unwrap(), &core().unwrap()),
+            "write it again: `cargo xtask kernel-test --page`"
+        );
+    }
+
+    #[test]
     fn records_survive_their_file() {
         let records = Records { kernel: vec![record(true, &["refused"]), record(false, &[])] };
         let text = toml::to_string(&records).unwrap();
@@ -225,11 +251,11 @@ mod tests {
     #[test]
     fn a_page_says_what_runs() {
         for (can_run, failed, expected) in [
-            (true, &[][..], "| 6.1.192 * | yes | 35 of 36 | `abc` |\n"),
-            (true, &["refused"], "| 6.1.192 * | with faults | 35 of 36 | `abc` |\n"),
-            (false, &[], "| 6.1.192 * | no | - | `abc` |\n"),
+            (true, &[][..], "| 6.1.192 * | 6.1.0-56-cloud-amd64 | yes | 35 of 36 | `abc` |\n"),
+            (true, &["refused"], "| 6.1.192 * | 6.1.0-56-cloud-amd64 | with faults | 35 of 36 | `abc` |\n"),
+            (false, &[], "| 6.1.192 * | 6.1.0-56-cloud-amd64 | no | - | `abc` |\n"),
         ] {
-            let text = page(&Records { kernel: vec![record(can_run, failed)] });
+            let text = page(&Records { kernel: vec![record(can_run, failed)] }, &["6.1.192".to_owned()]);
             assert!(text.contains(expected), "{text}");
             assert_eq!(text.contains("- 6.1.192: refused\n"), !failed.is_empty(), "{text}");
         }
@@ -264,7 +290,6 @@ mod tests {
         Record {
             version: "6.1.192".to_owned(),
             release: "6.1.0-56-cloud-amd64".to_owned(),
-            is_core: true,
             object: "abc".to_owned(),
             can_run,
             failed: failed.iter().map(|&it| it.to_owned()).collect(),
