@@ -185,6 +185,8 @@ fn churn(binary: &Path, observed: Duration, report: &mut Report) -> anyhow::Resu
         "ns",
         Budget::None,
     );
+    let runs = spent.on_events.runs as f64 / n;
+    report.add("one connection, both ends: runs of programs", runs, "", Budget::None);
     // Scaled to the load that was asked for, should the machine not have reached it.
     let per_second = kernel.as_secs_f64() * 1e3 / n * f64::from(CHURN_PER_SEC);
     report.add("5,000 connections/s: kernel, all programs", per_second, "ms/s", Budget::AtMost(15.0));
