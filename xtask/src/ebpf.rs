@@ -122,7 +122,7 @@ impl Built {
                 .env("RUSTC", RUSTC)
                 // `-Z` on a stable compiler: there is no other of this LLVM.
                 .env("RUSTC_BOOTSTRAP", "1")
-                .env("CARGO_ENCODED_RUSTFLAGS", flags(&linker)),
+                .env("CARGO_ENCODED_RUSTFLAGS", flags(&linker)?),
         )?;
         let linked = target.join(TARGET).join("release/socket-observer");
         let object = target.join("socket-observer.bpf.o");
@@ -160,11 +160,29 @@ fn line(name: &str, value: &str) -> String {
     format!("{name:<14}{value}\n")
 }
 
-fn flags(linker: &Path) -> String {
-    // The separator of cargo, so that a path may contain spaces. The third generation of instructions has 32-bit
-    // operations, which Linux knows since 5.1.
-    let linker = format!("-Clinker={}", linker.display());
-    [linker.as_str(), "-Clink-arg=--btf", "-Ctarget-cpu=v3"].join("\u{1f}")
+fn flags(linker: &Path) -> anyhow::Result<String> {
+    // The third generation of instructions has 32-bit operations, which Linux knows since 5.1.
+    let mut flags = vec!["-Clink-arg=--btf".to_owned(), "-Ctarget-cpu=v3".to_owned()];
+    flags.push(format!("-Clinker={}", linker.display()));
+    // `trim-paths` leaves the name of the folder that dependencies were unpacked into, which another source of the same
+    // dependencies calls otherwise.
+    for folder in dependency_folders()? {
+        flags.push(format!("--remap-path-prefix={}=dependencies", folder.display()));
+    }
+    // The separator of cargo, so that a path may contain spaces.
+    Ok(flags.join("\u{1f}"))
+}
+
+/// Returns the folders that cargo unpacks dependencies into: one for each source of them.
+fn dependency_folders() -> anyhow::Result<Vec<PathBuf>> {
+    let home = match (env::var_os("CARGO_HOME"), env::var_os("HOME")) {
+        (Some(home), _) => PathBuf::from(home),
+        (None, Some(home)) => Path::new(&home).join(".cargo"),
+        (None, None) => bail!("neither `CARGO_HOME` nor `HOME` is set"),
+    };
+    let all = home.join("registry/src");
+    let entries = fs::read_dir(&all).with_context(|| format!("cannot list {}", all.display()))?;
+    entries.map(|it| Ok(it?.path())).collect()
 }
 
 /// Returns the names of the functions that a program calls.
