@@ -3,7 +3,7 @@
 use std::{
     env,
     ffi::OsString,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::Command,
 };
 
@@ -20,7 +20,8 @@ pub(crate) const AGENT: &str = "RIDLEY_BIN";
 /// Returns the agent that a user would run, built now unless the environment names one.
 pub(crate) fn agent(target: &Path) -> anyhow::Result<PathBuf> {
     if let Some(named) = env::var_os(AGENT) {
-        return Ok(named.into());
+        // Tests run in their package's folder.
+        return path::absolute(&named).with_context(|| format!("cannot use {AGENT}={}", named.display()));
     }
     run(cargo().args(["build", "--release", "--locked", "--package", "ridley"]))?;
     Ok(target.join("release/ridley"))
