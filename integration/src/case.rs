@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
     sync::atomic::{AtomicU16, Ordering},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, ensure};
@@ -13,11 +14,15 @@ use crate::{
     edges::{Edge, Edges, Interest, Name, Totals},
     peer::Peer,
     plan::{Ending, Plan, Report, Side, Step, Traffic},
+    poll,
     world::{Family, Path, Route, World},
 };
 
-/// Below the ports that the kernel gives to clients.
 const FIRST_PORT: u16 = 20_000;
+/// Cases that have ports of their own, below those that the kernel gives to clients.
+const N_PORTS: u16 = 6000;
+/// How long it may take until something moves on a connection whose peer is to be killed.
+const MOVING: Duration = Duration::from_secs(10);
 
 /// Connections of one kind between two processes, and how they must end.
 #[derive(Clone, Debug)]
@@ -34,7 +39,9 @@ pub struct Case {
     pub home: Home,
     /// What the peers do.
     pub traffic: Traffic,
-    /// How every connection must end.
+    /// Which peer is killed (`SIGKILL`) in the midst of [`Step::UntilBroken`], its one connection's last step.
+    pub victim: Option<Side>,
+    /// How every connection must end. One whose peer was killed may also end normally, if nothing was under way.
     pub outcome: Outcome,
 }
 
@@ -87,6 +94,7 @@ impl Case {
             fault: Fault::None,
             home: Home::Host,
             traffic: Traffic { script: script.into(), ..Traffic::default() },
+            victim: None,
             outcome: Outcome::Normal,
         }
     }
@@ -102,14 +110,12 @@ impl Case {
         judge: &mut dyn FnMut(&Moment) -> anyhow::Result<()>,
     ) -> anyhow::Result<Moment> {
         let mut play = self.start(world)?;
-        for nth in 1..=self.traffic.n_holds() {
-            let moment = play.holding()?;
-            judge(&moment).with_context(|| format!("at hold {nth}, with the connections open"))?;
-            play.go()?;
+        if self.traffic.n_holds() == 0 {
+            return play.finish(judge);
         }
-        let moment = play.done()?;
-        judge(&moment).context("after the end of all connections")?;
-        Ok(moment)
+        let moment = play.holding()?;
+        judge(&moment).context("at hold 1, with the connections open")?;
+        play.go_on(judge)
     }
 
     /// Starts both peers.
@@ -131,7 +137,7 @@ impl Case {
     pub fn listen<'a>(&'a self, world: &'a World) -> anyhow::Result<Play<'a>> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let route = world.route(self.path, self.family, FIRST_PORT + 2 * number);
+        let route = world.route(self.path, self.family, FIRST_PORT + 2 * (number % N_PORTS));
         if self.path == Path::Service {
             world.publish(&route)?;
         }
@@ -256,6 +262,35 @@ impl Play<'_> {
         self.client()?.go()
     }
 
+    /// Goes on after the first hold to the end. `judge` is called whenever all connections hold, and at the end.
+    ///
+    /// # Errors
+    ///
+    /// The peers or the judge fail, or the peers contradict each other.
+    pub fn go_on(&mut self, judge: &mut dyn FnMut(&Moment) -> anyhow::Result<()>) -> anyhow::Result<Moment> {
+        for nth in 2..=self.case.traffic.n_holds() {
+            self.go()?;
+            let moment = self.holding()?;
+            judge(&moment).with_context(|| format!("at hold {nth}, with the connections open"))?;
+        }
+        self.go()?;
+        self.finish(judge)
+    }
+
+    /// Returns what is played.
+    pub fn case(&self) -> &Case {
+        self.case
+    }
+
+    fn finish(&mut self, judge: &mut dyn FnMut(&Moment) -> anyhow::Result<()>) -> anyhow::Result<Moment> {
+        let moment = match self.case.victim {
+            None => self.done()?,
+            Some(victim) => self.kill(victim)?,
+        };
+        judge(&moment).context("after the end of all connections")?;
+        Ok(moment)
+    }
+
     /// Waits until everything is over, and returns the truth about it.
     ///
     /// # Errors
@@ -296,6 +331,74 @@ impl Play<'_> {
         }
     }
 
+    /// Kills both peers where they hold, and returns the truth about it: the kernel says goodbye for them.
+    ///
+    /// # Errors
+    ///
+    /// The peers cannot be waited for.
+    pub fn abandon(mut self, held: &Moment) -> anyhow::Result<Moment> {
+        let mut moment = held.clone();
+        self.client()?.kill()?;
+        self.server()?.kill()?;
+        let totals = moment.edges.0.values_mut().next().expect("a case has an edge");
+        let n_open = std::mem::take(&mut totals.active);
+        totals.lifetimes += n_open;
+        *totals.closed.entry("normal".to_owned()).or_default() += n_open;
+        Ok(moment)
+    }
+
+    fn kill(&mut self, victim: Side) -> anyhow::Result<Moment> {
+        ensure!(self.case.traffic.connections == Some(1), "bounds hold for one connection");
+        let at_first = self.server()?.report()?;
+        let server = poll::until(MOVING, || {
+            let server = self.server()?.report()?;
+            ensure!(server.read > at_first.read, "nothing arrives at the server: {server:?}");
+            Ok(server)
+        })?;
+        // What the client has read arrived there. Some of it was written after the server had told what it had read, and so
+        // acknowledged that as well.
+        let client = poll::until(MOVING, || {
+            let client = self.client()?.report()?;
+            ensure!(client.read > server.wrote, "nothing arrives at the client: {client:?}");
+            Ok(client)
+        })?;
+        let least = (server.read, client.read);
+        match victim {
+            Side::Client => self.client()?.kill()?,
+            Side::Server => self.server()?.kill()?,
+        }
+        let (most, opened) = match victim {
+            // What the client's kernel knew to have arrived, and what arrived there without being read.
+            Side::Client => {
+                let server = self.server()?.done()?;
+                ((server.read, server.wrote), server.opened)
+            }
+            Side::Server => {
+                let client = self.client()?.done()?;
+                ((client.wrote, client.read), client.opened)
+            }
+        };
+        let reasons = match victim {
+            Side::Client => ["client_reset", "normal"],
+            Side::Server => ["server_reset", "normal"],
+        };
+        let totals = Totals {
+            request: most.0,
+            response: most.1,
+            opened,
+            closed: BTreeMap::from([(reasons[0].to_owned(), opened)]),
+            handshakes: opened,
+            lifetimes: opened,
+            ..Totals::default()
+        };
+        Ok(Moment {
+            route: self.route,
+            interest: self.interest(),
+            edges: Edges(BTreeMap::from([(self.edge(), totals)])),
+            latitude: Some(Latitude { request: least.0, response: least.1, reasons }),
+        })
+    }
+
     /// When one peer fails, the other mostly fails for that reason: both say what they know.
     fn moment(&mut self, ask: fn(&mut Peer) -> anyhow::Result<Report>) -> anyhow::Result<Moment> {
         let client = ask(self.client()?);
@@ -317,7 +420,7 @@ impl Play<'_> {
             (_, None) => unreachable!("a server is started for every case that connects"),
         };
         let edges = Edges(BTreeMap::from([(edge, totals)]));
-        Ok(Moment { route: self.route, interest: self.interest(), edges })
+        Ok(Moment { route: self.route, interest: self.interest(), edges, latitude: None })
     }
 
     fn plan(&self, side: Side) -> anyhow::Result<Plan> {
@@ -387,13 +490,6 @@ impl Play<'_> {
                 report.ended
             );
         }
-        let edge = Edge {
-            client: self.case.home.name(&self.client_name),
-            server: self.case.home.name(&self.server_name),
-            // The port that the server listens on, also when the client knows another.
-            port: self.route.listen.port(),
-            observer: "client".to_owned(),
-        };
         let closed_by_reason = (closed > 0).then(|| (reason.to_owned(), closed));
         let totals = Totals {
             request: client.wrote,
@@ -405,7 +501,18 @@ impl Play<'_> {
             handshakes: client.opened,
             lifetimes: closed,
         };
-        Ok((edge, totals))
+        Ok((self.edge(), totals))
+    }
+
+    /// Returns the edge of established connections.
+    fn edge(&self) -> Edge {
+        Edge {
+            client: self.case.home.name(&self.client_name),
+            server: self.case.home.name(&self.server_name),
+            // The port that the server listens on, also when the client knows another.
+            port: self.route.listen.port(),
+            observer: "client".to_owned(),
+        }
     }
 }
 
@@ -418,12 +525,58 @@ pub struct Moment {
     pub interest: Interest,
     /// Those edges with what a correct observer has counted since before the first connection.
     pub edges: Edges,
+    /// What the peers cannot know to the byte.
+    pub latitude: Option<Latitude>,
+}
+
+/// Of a connection whose peer was killed only the kernel knows what was under way: the [`Moment`] has the most, this the
+/// least that can be true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latitude {
+    /// Bytes from client to server.
+    pub request: u64,
+    /// Bytes from server to client.
+    pub response: u64,
+    /// How the connection may end.
+    pub reasons: [&'static str; 2],
 }
 
 impl Moment {
     /// Returns the totals of the case's one edge.
     pub fn truth(&self) -> &Totals {
         self.edges.0.values().next().expect("a case has an edge")
+    }
+
+    /// Returns what an observer that began at an earlier moment must have counted.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let before = earlier.truth();
+        let latitude = self.latitude.map(|it| Latitude {
+            request: it.request - before.request,
+            response: it.response - before.response,
+            ..it
+        });
+        Self { edges: self.edges.since(&earlier.edges), latitude, ..self.clone() }
+    }
+
+    /// Compares what was found with what must be.
+    ///
+    /// # Errors
+    ///
+    /// Says for each edge what is missing, unexpected, or different.
+    pub fn compare(&self, found: &Edges) -> anyhow::Result<()> {
+        let Some(latitude) = self.latitude else { return self.edges.compare(found) };
+        let mut nearest = self.edges.clone();
+        for (edge, totals) in &mut nearest.0 {
+            let Some(found) = found.0.get(edge) else { continue };
+            totals.request = found.request.clamp(latitude.request, totals.request);
+            totals.response = found.response.clamp(latitude.response, totals.response);
+            if latitude.reasons.iter().any(|it| found.closed.keys().eq([it])) {
+                let n = totals.closed.values().sum();
+                totals.closed = found.closed.keys().map(|reason| (reason.clone(), n)).collect();
+            }
+        }
+        nearest.compare(found)
     }
 }
 

@@ -13,7 +13,7 @@ const MIB: u64 = 1 << 20;
 
 /// Returns every case.
 pub fn all() -> Vec<Case> {
-    [payload(), paths(), endings(), failures(), crowds(), names()].concat()
+    [caretta(), payload(), paths(), endings(), failures(), crowds(), names()].concat()
 }
 
 /// Returns the case of a name.
@@ -25,23 +25,43 @@ pub fn named(name: &str) -> Case {
     all().into_iter().find(|it| it.name == name).expect("the caller names an existing case")
 }
 
+/// What Caretta gets wrong, in words that its users know it by. The README lists the rest, and `tests/harness.rs` shows for
+/// each that an agent with the same defect is found out.
+fn caretta() -> Vec<Case> {
+    let talk = || repeat(50, [send(Client, 200), send(Server, 1000)]);
+    let mut loopback = Case {
+        path: Path::Loopback,
+        ..Case::new(
+            "listeners_and_loopback_are_no_phantom_edges",
+            [exchange(300, 700), Step::Hold, exchange(20, 30)],
+        )
+    };
+    loopback.traffic.connections = Some(3);
+    loopback.traffic.parallel = 3;
+    vec![
+        // Its hook is off the path that the kernel takes once a connection runs smoothly.
+        Case::new("keep_alive_bytes_do_not_freeze", [talk(), Step::Hold, talk(), Step::Hold]),
+        // Nobody listens, so that the server's name is its address.
+        Case {
+            family: Family::Ipv6,
+            path: Path::OneNode,
+            fault: Fault::NobodyListens,
+            outcome: Outcome::Fails("refused"),
+            ..Case::new("ipv6_is_not_garbage", [])
+        },
+        Case { path: Path::Service, ..Case::new("a_service_is_one_edge", held()) },
+        Case::new("downloads_are_counted", [send(Server, 64 * MIB), Step::Hold]),
+        loopback,
+    ]
+}
+
 /// What travels.
 fn payload() -> Vec<Case> {
     vec![
         Case::new("short_connection", short()),
         Case::new("connection_without_payload", []),
         Case::new("one_byte_each_way", [send(Client, 1), send(Server, 1)]),
-        Case::new(
-            "keep_alive_while_it_stays_open",
-            [
-                repeat(50, [send(Client, 200), send(Server, 1000)]),
-                Step::Hold,
-                repeat(50, [send(Client, 200), send(Server, 1000)]),
-                Step::Hold,
-            ],
-        ),
         Case::new("bulk_request", [send(Client, 64 * MIB), Step::Hold]),
-        Case::new("bulk_response", [send(Server, 64 * MIB), Step::Hold]),
         Case::new("bulk_both_ways_at_once", [exchange(64 * MIB, 64 * MIB), Step::Hold]),
         Case {
             path: Path::Loopback,
@@ -69,7 +89,6 @@ fn paths() -> Vec<Case> {
     vec![
         case("over_ipv6", Path::TwoNodes, Family::Ipv6),
         case("over_mapped_addresses", Path::TwoNodes, Family::Mapped),
-        case("through_a_service", Path::Service, Family::Ipv4),
         case("through_a_service_over_ipv6", Path::Service, Family::Ipv6),
         case("through_a_service_over_mapped_addresses", Path::Service, Family::Mapped),
         case("on_one_node", Path::OneNode, Family::Ipv4),
@@ -128,6 +147,14 @@ fn endings() -> Vec<Case> {
             &[send(Client, 100), unread(Server, 1000), close(Client)],
             Outcome::ClientReset,
         ),
+        Case {
+            victim: Some(Client),
+            ..reset("client_killed_in_a_transfer", &broken(), Outcome::ClientReset)
+        },
+        Case {
+            victim: Some(Server),
+            ..reset("server_killed_in_a_transfer", &broken(), Outcome::ServerReset)
+        },
         Case {
             path: Path::Loopback,
             ..reset(
@@ -231,6 +258,10 @@ fn names() -> Vec<Case> {
 
 fn short() -> [Step; 2] {
     [send(Client, 200), send(Server, 1000)]
+}
+
+fn broken() -> [Step; 3] {
+    [exchange(12_345, 54_321), Step::Hold, Step::UntilBroken]
 }
 
 fn held() -> [Step; 3] {

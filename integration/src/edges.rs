@@ -90,7 +90,7 @@ const LABELS: [&str; 9] = [
 ];
 
 impl Edges {
-    /// Reads the edges of interest from a scrape. An edge of which nothing was counted is left out.
+    /// Reads the edges of interest from a scrape, also those of which nothing was counted: who never talked has no edge.
     ///
     /// # Errors
     ///
@@ -128,7 +128,6 @@ impl Edges {
             totals.closed.retain(|_, n| *n > 0);
             totals.failed.retain(|_, n| *n > 0);
         }
-        edges.0.retain(|_, totals| *totals != Totals::default());
         Ok(edges)
     }
 

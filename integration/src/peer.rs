@@ -149,6 +149,16 @@ impl Peer {
         self.order(Order::Stop)
     }
 
+    /// Kills the peer, and waits until the kernel has closed its sockets.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be waited for.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().with_context(|| format!("cannot kill the peer {}", self.name))?;
+        self.child.wait().with_context(|| format!("cannot wait for the peer {}", self.name)).map(drop)
+    }
+
     fn order(&mut self, order: Order) -> anyhow::Result<()> {
         self.write(&serde_json::to_string(&order)?)
     }

@@ -137,6 +137,8 @@ pub enum Step {
         /// Who.
         by: Side,
     },
+    /// Both ends write and read at the same time until the connection is broken, because the harness kills one of them.
+    UntilBroken,
 }
 
 /// What the harness tells a peer after the plan, one per line.
@@ -199,4 +201,6 @@ pub enum Ending {
     PeerClosed,
     /// The other side's reset arrived.
     PeerReset,
+    /// The other side was killed.
+    Broken,
 }

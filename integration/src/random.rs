@@ -8,15 +8,53 @@ use crate::{
 
 /// Makes the case of a number.
 pub fn case(seed: u64) -> Case {
-    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let (end, outcome) = ending(&mut dice);
-    let n_holds = dice.below(3);
-    let mut script = Vec::new();
-    for _ in 0..n_holds {
-        script.extend(talk(&mut dice));
-        script.push(Step::Hold);
+    let mut dice = Dice::new(seed);
+    let paths = [Path::Loopback, Path::OwnAddress, Path::OneNode, Path::TwoNodes, Path::Service];
+    let case = Case {
+        path: paths[dice.below(paths.len())],
+        family: [Family::Ipv4, Family::Ipv6, Family::Mapped][dice.below(3)],
+        home: [Home::Host, Home::Unit, Home::Container, Home::Pod][dice.below(4)],
+        ..Case::new("random", [])
+    };
+    match dice.below(8) {
+        0 => failing(case, &mut dice),
+        1 => killed(case, &mut dice),
+        _ => ended(case, &mut dice),
     }
-    script.extend(talk(&mut dice));
+}
+
+/// Makes attempts that never become connections.
+fn failing(case: Case, dice: &mut Dice) -> Case {
+    let n = 1 + dice.below(20) as u64;
+    let traffic = Traffic { connections: Some(n), parallel: n, ..Traffic::default() };
+    let case = Case { traffic, ..case };
+    match dice.below(5) {
+        0 | 1 => Case { fault: Fault::NobodyListens, outcome: Outcome::Fails("refused"), ..case },
+        2 => Case { path: Path::EmptyService, outcome: Outcome::Fails("refused"), ..case },
+        3 => Case { path: Path::Nowhere, outcome: Outcome::Fails("unreachable"), ..case },
+        _ => {
+            let traffic = Traffic { cancel_after_ms: Some(50 + dice.below(400) as u64), ..case.traffic };
+            let (fault, outcome) = (Fault::ArrivalsDropped, Outcome::Fails("canceled"));
+            Case { path: Path::TwoNodes, fault, outcome, traffic, ..case }
+        }
+    }
+}
+
+/// Makes a connection that breaks because one of its peers is killed.
+fn killed(case: Case, dice: &mut Dice) -> Case {
+    let victim = dice.side();
+    let mut script = talks(dice, 1);
+    script.push(Step::UntilBroken);
+    let traffic = Traffic { script, on_worker_thread: dice.below(2) == 0, ..Traffic::default() };
+    Case { victim: Some(victim), outcome: reset(victim), traffic, ..case }
+}
+
+/// Makes connections that come to an end that their peers know.
+fn ended(case: Case, dice: &mut Dice) -> Case {
+    let (end, outcome) = ending(dice);
+    let n_holds = dice.below(3);
+    let mut script = talks(dice, n_holds);
+    script.extend(talk(dice));
     script.extend(end);
     let connections = [1, 1, 2, 7, 40][dice.below(5)];
     // All must hold at a time; and a lost reset would leave the other end open for ever.
@@ -25,22 +63,24 @@ pub fn case(seed: u64) -> Case {
         (0, Outcome::Normal) => Fault::Loss,
         _ => Fault::None,
     };
-    let paths = [Path::Loopback, Path::OwnAddress, Path::OneNode, Path::TwoNodes, Path::Service];
-    Case {
-        name: "random",
-        path: paths[dice.below(paths.len())],
-        family: [Family::Ipv4, Family::Ipv6, Family::Mapped][dice.below(3)],
-        fault,
-        home: [Home::Host, Home::Unit, Home::Container][dice.below(3)],
-        traffic: Traffic {
-            connections: Some(connections),
-            parallel,
-            on_worker_thread: dice.below(2) == 0,
-            script,
-            ..Traffic::default()
-        },
-        outcome,
+    let traffic = Traffic {
+        connections: Some(connections),
+        parallel,
+        on_worker_thread: dice.below(2) == 0,
+        script,
+        ..Traffic::default()
+    };
+    Case { fault, traffic, outcome, ..case }
+}
+
+/// What is said before each of some holds.
+fn talks(dice: &mut Dice, n_holds: usize) -> Vec<Step> {
+    let mut script = Vec::new();
+    for _ in 0..n_holds {
+        script.extend(talk(dice));
+        script.push(Step::Hold);
     }
+    script
 }
 
 /// What is said between two holds.
@@ -62,10 +102,7 @@ fn talk(dice: &mut Dice) -> Vec<Step> {
 /// How it ends. A reset throws away what is under way, so the end that resets is the one that was served last.
 fn ending(dice: &mut Dice) -> (Vec<Step>, Outcome) {
     let by = dice.side();
-    let reset = match by {
-        Side::Client => Outcome::ClientReset,
-        Side::Server => Outcome::ServerReset,
-    };
+    let reset = reset(by);
     let close = Step::Close { by };
     match dice.below(6) {
         0 | 1 => (vec![close], Outcome::Normal),
@@ -85,23 +122,37 @@ fn ending(dice: &mut Dice) -> (Vec<Step>, Outcome) {
     }
 }
 
+fn reset(by: Side) -> Outcome {
+    match by {
+        Side::Client => Outcome::ClientReset,
+        Side::Server => Outcome::ServerReset,
+    }
+}
+
 fn send(by: Side, bytes: u64) -> Step {
     Step::Send { by, bytes }
 }
 
 /// Xorshift: chance that repeats itself.
-struct Dice(u64);
+#[derive(Debug)]
+pub struct Dice(u64);
 
 impl Dice {
+    /// Makes dice that always fall the same for the same number.
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// Returns a number below another.
+    pub fn below(&mut self, n: usize) -> usize {
+        usize::try_from(self.roll()).unwrap_or_default() % n
+    }
+
     fn roll(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.roll()).unwrap_or_default() % n
     }
 
     fn side(&mut self) -> Side {
@@ -133,6 +184,10 @@ mod tests {
         }
         for path in [Path::Loopback, Path::OwnAddress, Path::OneNode, Path::TwoNodes, Path::Service] {
             assert!(cases.iter().any(|it| it.path == path && it.fault == Fault::Loss), "{path:?}");
+            assert!(cases.iter().any(|it| it.path == path && it.victim.is_some()), "{path:?}");
+        }
+        for reason in ["refused", "unreachable", "canceled"] {
+            assert!(cases.iter().any(|it| it.outcome == Outcome::Fails(reason)), "{reason}");
         }
     }
 }

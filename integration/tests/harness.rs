@@ -135,7 +135,7 @@ fn another_sum_than_the_kernels_is_noticed() {
 #[test]
 fn every_mistake_of_an_agent_is_named() {
     let world = world();
-    let moment = cases::named("through_a_service").play(&world, &mut |_| Ok(())).unwrap();
+    let moment = cases::named("a_service_is_one_edge").play(&world, &mut |_| Ok(())).unwrap();
     check(&moment, |_| {}, None);
     check(&moment, |it| totals(it).request += 1, Some("request 12446 instead of 12445"));
     check(&moment, |it| totals(it).response -= 1, Some("response 54330 instead of 54331"));
@@ -175,6 +175,89 @@ fn every_mistake_of_an_agent_is_named() {
     );
 }
 
+/// Of a connection whose peer was killed the oracle knows bounds; a byte beyond them is noticed as everywhere else.
+#[test]
+fn what_a_killed_peer_leaves_open_has_bounds() {
+    let world = world();
+    for (name, reset) in
+        [("client_killed_in_a_transfer", "client_reset"), ("server_killed_in_a_transfer", "server_reset")]
+    {
+        let moment = cases::named(name).play(&world, &mut |_| Ok(())).unwrap();
+        let (most, least) = (moment.truth().clone(), moment.latitude.unwrap());
+        assert!(least.request > 12_345 && least.response > 54_321, "killed before anything moved: {least:?}");
+        check(&moment, |_| {}, None);
+        check(
+            &moment,
+            |it| (totals(it).request, totals(it).response) = (least.request, least.response),
+            None,
+        );
+        check(&moment, |it| totals(it).request = least.request - 1, Some("request "));
+        check(&moment, |it| totals(it).request = most.request + 1, Some("request "));
+        check(&moment, |it| totals(it).response = least.response - 1, Some("response "));
+        check(&moment, |it| totals(it).response = most.response + 1, Some("response "));
+        check(&moment, |it| totals(it).closed = [("normal".into(), 1)].into(), None);
+        check(&moment, |it| totals(it).closed = [(reset.into(), 2)].into(), Some("2 instead of 1"));
+        check(
+            &moment,
+            |it| totals(it).closed = [("timeout".into(), 1)].into(),
+            Some("closed timeout 1 instead of 0"),
+        );
+        check(&moment, |it| totals(it).closed.clear(), Some("0 instead of 1"));
+    }
+}
+
+/// What Caretta's users know as its failures: an agent with one of them does not pass the case that is named for it.
+#[test]
+fn an_agent_that_fails_as_caretta_does_is_found_out() {
+    let world = world();
+    let moments = |name| {
+        let mut moments = Vec::new();
+        let record = &mut |moment: &Moment| {
+            moments.push(moment.clone());
+            Ok(())
+        };
+        cases::named(name).play(&world, record).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        moments
+    };
+
+    let held = moments("keep_alive_bytes_do_not_freeze");
+    let frozen = |it: &mut Edges| *totals(it) = held[0].truth().clone();
+    check(&held[1], frozen, Some("request 10000 instead of 20000, response 50000 instead of 100000"));
+
+    let refused = moments("ipv6_is_not_garbage");
+    // The first four bytes of the address, read as an address of IPv4.
+    let garbage = |it: &mut Edges| rename(it, |edge| edge.server = address("253.0.0.1"));
+    check(&refused[0], garbage, Some("unexpected  Process c"));
+
+    let one = moments("a_service_is_one_edge");
+    let two = |it: &mut Edges| {
+        copy(it, |edge| edge.client = address("10.244.1.11"));
+        rename(it, |edge| edge.server = address("10.96.0.10"));
+    };
+    check(&one[0], two, Some("-> external 10.96.0.10 port"));
+
+    let sent_only = |it: &mut Edges| totals(it).response = 0;
+    check(&moments("downloads_are_counted")[0], sent_only, Some("response 0 instead of 67108864"));
+
+    let loopback = moments("listeners_and_loopback_are_no_phantom_edges");
+    let listener = |it: &mut Edges| {
+        copy(it, |edge| {
+            edge.client = edge.server.clone();
+            edge.server = address("0.0.0.0");
+        });
+        *totals_of(it, "0.0.0.0") = Totals::default();
+    };
+    check(&loopback[0], listener, Some("-> external 0.0.0.0 port"));
+    let both_ends = |it: &mut Edges| copy(it, |edge| edge.observer = "server".into());
+    check(&loopback[0], both_ends, Some("seen by the server: "));
+
+    // Of connections that are open when the agent is started again, their lives so far are counted once more.
+    let before = &held[0];
+    let now = held[1].since(before);
+    let whole_life = |it: &mut Edges| *it = held[1].edges.clone();
+    check(&now, whole_life, Some("opened 1 instead of 0, request 20000 instead of 10000"));
+}
+
 /// A network of a run that was killed does not stay: the next one removes it.
 #[test]
 fn leftovers_of_a_killed_run_are_removed() {
@@ -195,7 +278,7 @@ fn check(moment: &Moment, change: impl FnOnce(&mut Edges), expected: Option<&str
     let exposition = Exposition::parse(&render(&edges)).expect("the rendered scrape is well-formed");
     let found =
         Edges::of(&exposition, &moment.interest).expect("the rendered scrape has the labels of links");
-    match (moment.edges.compare(&found), expected) {
+    match (moment.compare(&found), expected) {
         (Ok(()), None) => {}
         (Err(error), Some(expected)) => {
             assert!(error.to_string().contains(expected), "{expected} is not in: {error}")
@@ -250,6 +333,18 @@ fn world() -> World {
 
 fn totals(edges: &mut Edges) -> &mut Totals {
     edges.0.values_mut().next().expect("a case has an edge")
+}
+
+fn totals_of<'a>(edges: &'a mut Edges, server: &str) -> &'a mut Totals {
+    let mut of_server = edges.0.iter_mut().filter(|(edge, _)| edge.server.name == server);
+    of_server.next().expect("there is an edge to this server").1
+}
+
+/// Gives the edge of a case another identity.
+fn rename(edges: &mut Edges, change: impl FnOnce(&mut Edge)) {
+    let (mut edge, totals) = edges.0.pop_first().expect("a case has an edge");
+    change(&mut edge);
+    edges.0.insert(edge, totals);
 }
 
 /// Adds a copy of the edge that differs in something.

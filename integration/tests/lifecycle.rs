@@ -18,9 +18,12 @@ use rustix::process::Signal;
 #[test]
 fn listeners_older_than_the_agent_are_named() -> anyhow::Result<()> {
     let world = World::new()?;
-    let cases =
-        [("through_a_service", Home::Host), ("over_ipv6", Home::Unit), ("over_loopback", Home::Container)]
-            .map(|(name, home)| Case { home, ..cases::named(name) });
+    let cases = [
+        ("a_service_is_one_edge", Home::Host),
+        ("over_ipv6", Home::Unit),
+        ("over_loopback", Home::Container),
+    ]
+    .map(|(name, home)| Case { home, ..cases::named(name) });
     let mut plays = cases.iter().map(|case| case.listen(&world)).collect::<Result<Vec<_>, _>>()?;
     let agent = Agent::start(LIVE)?;
     for play in &mut plays {
@@ -67,15 +70,13 @@ fn connections_older_than_the_agent_count_from_its_start() -> anyhow::Result<()>
     let (mut plays, before) = hold(&world, &cases)?;
     let agent = Agent::start(LIVE)?;
     for (play, before) in plays.iter_mut().zip(&before) {
-        agent
-            .expect_edges(&before.interest, &before.edges.since(&before.edges))
-            .context("once it is found")?;
+        agent.expect(&before.since(before)).context("once it is found")?;
         play.go()?;
         let now = play.holding()?;
-        agent.expect_edges(&now.interest, &now.edges.since(&before.edges)).context("while it stays open")?;
+        agent.expect(&now.since(before)).context("while it stays open")?;
         play.go()?;
         let now = play.done()?;
-        agent.expect_edges(&now.interest, &now.edges.since(&before.edges)).context("after its end")?;
+        agent.expect(&now.since(before)).context("after its end")?;
     }
     agent.stop().map(drop)
 }
@@ -86,10 +87,7 @@ fn a_restart_counts_nothing_twice() -> anyhow::Result<()> {
     check_restart(|agent, before| {
         let last = agent.stop()?;
         for moment in before {
-            moment
-                .edges
-                .compare(&Edges::of(&last, &moment.interest)?)
-                .context("in the first agent's last word")?;
+            moment.compare(&Edges::of(&last, &moment.interest)?).context("in the first agent's last word")?;
         }
         Ok(())
     })
@@ -131,7 +129,7 @@ fn final_totals_are_scraped_when_the_agent_ends_under_load() -> anyhow::Result<(
     let last = agent.stop()?;
     let after = load.stop()?;
     for moment in [&finished, &holding] {
-        moment.edges.compare(&Edges::of(&last, &moment.interest)?)?;
+        moment.compare(&Edges::of(&last, &moment.interest)?)?;
     }
     let found = Edges::of(&last, &after.interest)?;
     let found = found.0.into_values().next().context("the load is missing")?;
@@ -202,12 +200,12 @@ fn check_restart(end: impl FnOnce(Agent, &[Moment]) -> anyhow::Result<()>) -> an
     plays.iter_mut().try_for_each(Play::go)?;
     let held = plays.iter_mut().map(Play::holding).collect::<Result<Vec<_>, _>>()?;
     for (now, before) in held.iter().zip(&before) {
-        second.expect_edges(&now.interest, &now.edges.since(&before.edges)).context("after the restart")?;
+        second.expect(&now.since(before)).context("after the restart")?;
     }
     plays.iter_mut().try_for_each(Play::go)?;
     let over = plays.iter_mut().map(Play::done).collect::<Result<Vec<_>, _>>()?;
     for (now, before) in over.iter().zip(&before) {
-        second.expect_edges(&now.interest, &now.edges.since(&before.edges)).context("after the end")?;
+        second.expect(&now.since(before)).context("after the end")?;
     }
     second.stop().map(drop)
 }

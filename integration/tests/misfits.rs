@@ -31,7 +31,7 @@ fn check(config: &str, expected: &[&str]) -> anyhow::Result<()> {
     assert_ne!(config, LIVE, "nothing is wrong with it");
     let world = World::new()?;
     let agent = Agent::start(config)?;
-    let played = cases::named("through_a_service").play(&world, &mut |moment| agent.expect(moment));
+    let played = cases::named("a_service_is_one_edge").play(&world, &mut |moment| agent.expect(moment));
     let error = format!("{:#}", played.expect_err("the oracle passes an agent that is wrong"));
     for words in expected {
         assert!(error.contains(words), "`{words}` is not in: {error}");

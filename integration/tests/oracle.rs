@@ -16,7 +16,7 @@ use integration::{
     Agent, Case, Moment, World,
     agent::{LIVE, Rights},
     cases,
-    edges::{Edges, Interest},
+    edges::Edges,
     kernel, random,
 };
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
@@ -84,9 +84,7 @@ struct Lab {
 #[derive(Default)]
 struct Over {
     n: usize,
-    names: Vec<String>,
-    ports: Vec<u16>,
-    edges: Edges,
+    moments: Vec<Moment>,
 }
 
 impl Lab {
@@ -109,11 +107,8 @@ impl Lab {
             }
             agent.expect(moment)
         });
-        let Moment { route: _, interest, edges } = played?;
-        let mut over = self.over();
-        over.names.extend(interest.names);
-        over.ports.extend(interest.ports);
-        over.edges.0.extend(edges.0);
+        let moment = played?;
+        self.over().moments.push(moment);
         Ok(())
     }
 
@@ -129,8 +124,7 @@ impl Lab {
         let agent = agent.context("the agent has been stopped")?;
         agent.expect_limits()?;
         let last = agent.stop()?;
-        let interest = Interest { names: over.names.clone(), ports: over.ports.clone() };
-        over.edges.compare(&Edges::of(&last, &interest)?)
+        over.moments.iter().try_for_each(|moment| moment.compare(&Edges::of(&last, &moment.interest)?))
     }
 }
 

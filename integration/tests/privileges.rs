@@ -21,7 +21,7 @@ fn a_container_with_two_capabilities_observes() -> anyhow::Result<()> {
     let agent = Agent::launch(LIVE, Rights::Container, &[])?;
     agent.await_observation()?;
     let cases = [
-        "through_a_service",
+        "a_service_is_one_edge",
         "over_loopback_ipv6",
         "containers_are_named",
         "refused",

@@ -59,7 +59,7 @@ fn a_query_returns_the_links() -> anyhow::Result<()> {
     let world = World::new()?;
     let agent = Agent::start(LIVE)?;
     let prometheus = Prometheus::scraping(agent.address())?;
-    let case = cases::named("keep_alive_while_it_stays_open");
+    let case = cases::named("keep_alive_bytes_do_not_freeze");
     let mut play = case.start(&world)?;
     let moment = play.holding()?;
     let (truth, name) = (moment.truth(), &moment.interest.names[0]);

@@ -22,8 +22,8 @@ fn a_replay_counts_what_was_recorded() -> anyhow::Result<()> {
     let recorder = Agent::launch(RECORD, Rights::All, &variables)?;
     recorder.await_observation()?;
     let cases = [
-        "keep_alive_while_it_stays_open",
-        "through_a_service",
+        "keep_alive_bytes_do_not_freeze",
+        "a_service_is_one_edge",
         "many_resets",
         "refused_over_ipv6",
         "bulk_both_ways_at_once",
@@ -35,7 +35,7 @@ fn a_replay_counts_what_was_recorded() -> anyhow::Result<()> {
     // It ends by itself at the end of the file, and waits for the scrape of its last word.
     let last = Agent::launch(REPLAY, Rights::None, &variables)?.last_word()?;
     for moment in &moments {
-        moment.edges.compare(&Edges::of(&last, &moment.interest)?)?;
+        moment.compare(&Edges::of(&last, &moment.interest)?)?;
     }
     Ok(())
 }

@@ -1,4 +1,7 @@
-use std::{io::ErrorKind, time::Duration};
+use std::{
+    io::{self, ErrorKind},
+    time::Duration,
+};
 
 use anyhow::{Context, bail, ensure};
 use integration::{
@@ -18,6 +21,10 @@ use crate::ledger::Ledger;
 
 /// How often a peer looks whether what it does not read has arrived.
 const PEEK_PAUSE: Duration = Duration::from_millis(1);
+/// What is written at a time while the other end may be killed, and how long to wait then: killed in the midst of a transfer
+/// it must be, not of one that takes a processor for itself.
+const PIECE: u64 = 20_000;
+const PIECE_PAUSE: Duration = Duration::from_millis(1);
 /// No larger than the period of the payload, so that what one read returns lies in one piece of it.
 const BUFFER: usize = 48 * 1024;
 
@@ -90,7 +97,28 @@ impl<'a> Conversation<'a> {
                 self.end(ending);
                 Ok(())
             }
+            Step::UntilBroken => self.until_broken().await,
         }
+    }
+
+    /// Writes and reads until the other end is gone, and reads all that it had sent by then.
+    async fn until_broken(&mut self) -> anyhow::Result<()> {
+        let Self { stream, side, ledger, sent, received, holds: _, buffer } = self;
+        let (mut from, mut to) = stream.as_mut().context("the connection is closed")?.split();
+        let writing = async {
+            while write(&mut to, *side, ledger, sent, PIECE).await.is_ok() {
+                sleep(PIECE_PAUSE).await;
+            }
+            // Only the reader knows that the end has come.
+            std::future::pending::<()>().await;
+        };
+        let reading = read_all(&mut from, side.other(), ledger, received, buffer);
+        tokio::select! {
+            read = reading => read?,
+            () = writing => unreachable!("a writer that cannot write waits for the reader"),
+        }
+        self.end(Ending::Broken);
+        Ok(())
     }
 
     async fn exchange(&mut self, request: u64, response: u64) -> anyhow::Result<()> {
@@ -173,15 +201,50 @@ async fn read(
     let end = *received + bytes;
     while *received < end {
         let rest = usize::try_from(end - *received).unwrap_or(usize::MAX).min(BUFFER);
-        if buffer.len() < rest {
-            buffer.resize(rest, 0);
-        }
-        let n = stream.read(&mut buffer[..rest]).await.context("cannot read")?;
+        let n = read_some(stream, sender, ledger, received, rest, buffer).await?.context("cannot read")?;
         ensure!(n > 0, "the other end closed {} bytes too early", end - *received);
-        let piece = payload::from_offset(sender, *received);
-        ensure!(piece.starts_with(&buffer[..n]), "other bytes arrived than were sent");
-        *received += n as u64;
-        ledger.read(n);
     }
     Ok(())
+}
+
+/// Reads to the end, whether the other side still says goodbye or not.
+async fn read_all(
+    stream: &mut ReadHalf<'_>,
+    sender: Side,
+    ledger: &Ledger,
+    received: &mut u64,
+    buffer: &mut Vec<u8>,
+) -> anyhow::Result<()> {
+    loop {
+        match read_some(stream, sender, ledger, received, BUFFER, buffer).await? {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            // The kernel tells an error once, and then the end. What arrived before can be read in any case.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            Err(error) => return Err(error).context("cannot read"),
+        }
+    }
+}
+
+/// Reads at most `most` bytes and compares them; within is what the kernel said of the connection.
+async fn read_some(
+    stream: &mut ReadHalf<'_>,
+    sender: Side,
+    ledger: &Ledger,
+    received: &mut u64,
+    most: usize,
+    buffer: &mut Vec<u8>,
+) -> anyhow::Result<io::Result<usize>> {
+    if buffer.len() < most {
+        buffer.resize(most, 0);
+    }
+    let n = match stream.read(&mut buffer[..most]).await {
+        Ok(n) => n,
+        Err(error) => return Ok(Err(error)),
+    };
+    let piece = payload::from_offset(sender, *received);
+    ensure!(piece.starts_with(&buffer[..n]), "other bytes arrived than were sent");
+    *received += n as u64;
+    ledger.read(n);
+    Ok(Ok(n))
 }
