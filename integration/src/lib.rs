@@ -22,6 +22,7 @@ pub mod peer;
 pub mod plan;
 pub mod poll;
 pub mod random;
+pub mod record;
 pub mod world;
 
 use std::{

@@ -12,6 +12,7 @@
 use std::{
     fs::{self, File},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::unix::fs::MetadataExt,
     path::{Path as FilePath, PathBuf},
     process::Command,
     sync::{
@@ -327,6 +328,17 @@ impl World {
         let mut command = Command::new("nsenter");
         command.arg(self.enter(namespace)).arg("--").arg(program);
         command
+    }
+
+    /// Returns the number that the kernel gave a namespace.
+    ///
+    /// # Errors
+    ///
+    /// The namespace is gone.
+    pub fn inode(&self, namespace: Namespace) -> anyhow::Result<u64> {
+        let path = FilePath::new(NAMESPACES).join(self.namespace(namespace));
+        let metadata = fs::metadata(&path).with_context(|| format!("cannot look at {}", path.display()))?;
+        Ok(metadata.ino())
     }
 
     /// Makes a control group inside this world's.

@@ -1,0 +1,63 @@
+//! Flow records as the agent's `file` exporter writes them: one observer's report on one connection over one interval.
+
+use std::{fs, net::IpAddr, path::Path};
+
+use anyhow::Context;
+use serde::Deserialize;
+
+/// What the oracle reads of a record.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Record {
+    /// The connection; absent for attempts that failed.
+    pub id: Option<String>,
+    /// Which end reports: `client` or `server`.
+    pub observer: String,
+    /// The end that connects.
+    pub client: End,
+    /// The end that accepts.
+    pub server: End,
+    /// On a connection's first record: `opened`, or `found`.
+    pub begin: Option<String>,
+    /// On a connection's last record, how it ended.
+    pub end: Option<serde_json::Value>,
+    /// From client to server.
+    pub request: Direction,
+    /// From server to client.
+    pub response: Direction,
+    /// What the kernel knows of the end that reports.
+    pub local: Local,
+}
+
+/// One end, as the observer sees it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct End {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+}
+
+/// What travelled in one direction during the interval.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Direction {
+    /// Payload.
+    pub bytes: u64,
+}
+
+/// Where the observed end is.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Local {
+    /// Number of its network namespace.
+    pub netns: u64,
+}
+
+/// Reads all records of a file.
+///
+/// # Errors
+///
+/// The file cannot be read, or a line is no record.
+pub fn read(path: &Path) -> anyhow::Result<Vec<Record>> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let parse = |line: &str| serde_json::from_str(line).with_context(|| format!("no record: {line}"));
+    text.lines().map(parse).collect()
+}
