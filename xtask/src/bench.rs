@@ -3,10 +3,10 @@
 //! Everything runs on this host: the load's two ends and the agent share its cores. The load is a child process for
 //! the server and threads of this one for the client.
 
-mod agent;
+pub(crate) mod agent;
 mod kernel;
 pub(crate) mod load;
-mod machine;
+pub(crate) mod machine;
 mod report;
 mod web;
 
@@ -125,6 +125,7 @@ fn idle(binary: &Path, observed: Duration, report: &mut Report) -> anyhow::Resul
     report.add("this machine without load: live sockets", sockets, "", Budget::None);
     report.add("agent, idle host: CPU", cpu * 100.0, "% of a core", Budget::AtMost(0.3));
     report.add("agent, idle host: resident memory", agent.resident_mib()?, "MiB", Budget::AtMost(16.0));
+    report.add("agent: kernel memory at default sizes", agent.maps_mib()?, "MiB", Budget::AtMost(8.0));
     agent.stop()
 }
 
@@ -210,6 +211,6 @@ fn churn(binary: &Path, observed: Duration, report: &mut Report) -> anyhow::Resu
 
 /// Waits: there is no runtime here whose timers could be awaited.
 #[expect(clippy::disallowed_methods, reason = "a bench measures what happens meanwhile")]
-fn pause(time: Duration) {
+pub(crate) fn pause(time: Duration) {
     thread::sleep(time);
 }

@@ -14,6 +14,7 @@ mod docs;
 mod ebpf;
 mod kernel_test;
 mod packages;
+mod soak;
 mod structure;
 mod test;
 mod workspace;
@@ -51,6 +52,8 @@ enum Task {
     KernelTest(kernel_test::Options),
     /// Measures what the agent costs, and writes docs/performance.md.
     Bench(bench::Options),
+    /// Runs for long: many connections, minutes of churn, random cases; writes docs/soak.md.
+    Soak(soak::Options),
     #[command(name = LOAD_SERVER, hide = true)]
     LoadServer,
 }
@@ -76,6 +79,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Ebpf(options) => ebpf::run(options),
         Task::KernelTest(options) => kernel_test::run(options),
         Task::Bench(options) => bench::run(options),
+        Task::Soak(options) => soak::run(options),
         Task::LoadServer => bench::load::serve(),
     }
 }

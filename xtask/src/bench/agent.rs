@@ -11,12 +11,15 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::{kernel::Programs, machine, pause};
+use super::{
+    kernel::{self, Programs},
+    machine, pause,
+};
 
 /// How long a start may take before it counts as failed.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-pub(super) struct Agent {
+pub(crate) struct Agent {
     child: Child,
     endpoint: SocketAddr,
     first_metrics_in: Duration,
@@ -25,7 +28,7 @@ pub(super) struct Agent {
 
 impl Agent {
     /// Starts an agent, and waits until it serves its first link.
-    pub(super) fn start(binary: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(binary: &Path) -> anyhow::Result<Self> {
         let endpoint = free_endpoint()?;
         let config = std::env::temp_dir().join(format!("ridley-bench-{}.yaml", endpoint.port()));
         fs::write(&config, config_text(endpoint))?;
@@ -64,17 +67,17 @@ impl Agent {
     }
 
     /// Time from the start to the first answered scrape.
-    pub(super) fn first_metrics_in(&self) -> Duration {
+    pub(crate) fn first_metrics_in(&self) -> Duration {
         self.first_metrics_in
     }
 
     /// Time from the start to the first scrape that told of a link.
-    pub(super) fn first_link_in(&self) -> Duration {
+    pub(crate) fn first_link_in(&self) -> Duration {
         self.first_link_in
     }
 
     /// Asks the agent to end, and fails unless it ends cleanly.
-    pub(super) fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         let status = self.child.wait()?;
@@ -85,23 +88,28 @@ impl Agent {
     }
 
     /// How much of one core the agent takes while this waits.
-    pub(super) fn cpu_share(&self, observed: Duration) -> anyhow::Result<f64> {
+    pub(crate) fn cpu_share(&self, observed: Duration) -> anyhow::Result<f64> {
         let (began, before) = (Instant::now(), self.cpu_time()?);
         pause(observed);
         Ok((self.cpu_time()?.saturating_sub(before)).as_secs_f64() / began.elapsed().as_secs_f64())
     }
 
     /// Time on a processor of all of its threads, those that have ended too.
-    pub(super) fn cpu_time(&self) -> anyhow::Result<Duration> {
+    pub(crate) fn cpu_time(&self) -> anyhow::Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         machine::cpu_time(&stat)
     }
 
-    pub(super) fn resident_mib(&self) -> anyhow::Result<f64> {
+    pub(crate) fn resident_mib(&self) -> anyhow::Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:")).context("no VmRSS in status")?;
         let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kib / 1024.0)
+    }
+
+    /// Memory of the kernel that the maps of the agent's programs take.
+    pub(crate) fn maps_mib(&self) -> anyhow::Result<f64> {
+        Ok(kernel::maps_bytes(self.child.id())? as f64 / 1024.0 / 1024.0)
     }
 
     /// What the agent's programs have cost so far.
@@ -110,17 +118,27 @@ impl Agent {
     }
 
     /// Connections counted as opened to a port.
-    pub(super) fn opened_to(&self, port: u16) -> anyhow::Result<f64> {
+    pub(crate) fn opened_to(&self, port: u16) -> anyhow::Result<f64> {
         sum(&self.scrape()?, "ridley_link_connections_opened_total", &format!("server_port=\"{port}\""))
     }
 
+    /// Connections counted as closed to a port, whatever the reason.
+    pub(crate) fn closed_to(&self, port: u16) -> anyhow::Result<f64> {
+        sum(&self.scrape()?, "ridley_link_connections_closed_total", &format!("server_port=\"{port}\""))
+    }
+
+    /// What the agent's programs could not record, for whatever reason.
+    pub(crate) fn skipped(&self) -> anyhow::Result<f64> {
+        sum(&self.scrape()?, "ridley_ebpf_skipped_total", "reason=")
+    }
+
     /// Live sockets that the agent follows.
-    pub(super) fn sockets(&self) -> anyhow::Result<f64> {
+    pub(crate) fn sockets(&self) -> anyhow::Result<f64> {
         sum(&self.scrape()?, "ridley_ebpf_connections", "{")
     }
 
     /// How often the agent has walked the kernel's sockets.
-    pub(super) fn walks(&self) -> anyhow::Result<f64> {
+    pub(crate) fn walks(&self) -> anyhow::Result<f64> {
         sum(&self.scrape()?, "ridley_ebpf_walks_total", "outcome=")
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
@@ -43,15 +43,41 @@ pub(super) struct Programs {
     pub(super) on_demand: Cost,
 }
 
+/// Returns how much of the kernel's memory the maps of a process take.
+pub(super) fn maps_bytes(pid: u32) -> anyhow::Result<u64> {
+    maps_bytes_of(&infos(pid)?)
+}
+
+fn maps_bytes_of(infos: &[String]) -> anyhow::Result<u64> {
+    let mut maps = HashMap::new();
+    for info in infos.iter().map(|it| fields(it)).filter(|it| it.contains_key("map_type")) {
+        let bytes = number(&info, "memlock")?;
+        // One map may be open more than once.
+        maps.insert(info.get("map_id").copied().unwrap_or_default().to_owned(), bytes);
+    }
+    ensure!(!maps.is_empty(), "the agent has no maps");
+    Ok(maps.into_values().sum())
+}
+
+/// Reads what the kernel says of the open files of a process.
+fn infos(pid: u32) -> anyhow::Result<Vec<String>> {
+    let mut infos = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).context("cannot list the agent's files")? {
+        // A file may be closed between the list and the reading; a program or a map is not.
+        infos.extend(fs::read_to_string(entry?.path()));
+    }
+    Ok(infos)
+}
+
+fn number(info: &HashMap<&str, &str>, key: &str) -> anyhow::Result<u64> {
+    let text = info.get(key).with_context(|| format!("fdinfo lacks {key}"))?;
+    text.parse().with_context(|| format!("{key} is {text:?}"))
+}
+
 impl Programs {
     /// Reads the open files of a process: programs, and the links that attach some of them.
     pub(super) fn of(pid: u32) -> anyhow::Result<Self> {
-        let mut infos = Vec::new();
-        for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).context("cannot list the agent's files")? {
-            // A file may be closed between the list and the reading; a program is not.
-            infos.extend(fs::read_to_string(entry?.path()));
-        }
-        Self::from_fdinfo(&infos)
+        Self::from_fdinfo(&infos(pid)?)
     }
 
     fn from_fdinfo(infos: &[String]) -> anyhow::Result<Self> {
@@ -63,11 +89,8 @@ impl Programs {
             .collect();
         let mut programs = HashMap::new();
         for info in infos.iter().filter(|it| it.contains_key("prog_type")) {
-            let number = |key: &str| -> anyhow::Result<u64> {
-                let text = info.get(key).with_context(|| format!("fdinfo of a program lacks {key}"))?;
-                text.parse().with_context(|| format!("{key} is {text:?}"))
-            };
-            let cost = Cost { runs: number("run_cnt")?, time: Duration::from_nanos(number("run_time_ns")?) };
+            let time = Duration::from_nanos(number(info, "run_time_ns")?);
+            let cost = Cost { runs: number(info, "run_cnt")?, time };
             // One program may be open more than once.
             programs.insert(info.get("prog_id").copied().unwrap_or_default(), cost);
         }
@@ -134,6 +157,14 @@ run_cnt:\t30
         let after = Programs { on_events: cost(30, 9_000), on_demand: cost(2, 500) };
         let before = Programs { on_events: cost(10, 4_000), on_demand: cost(0, 0) };
         assert_eq!(after.since(&before), Programs { on_events: cost(20, 5_000), on_demand: cost(2, 500) });
+    }
+
+    #[test]
+    fn maps_are_added_up_each_once() {
+        let map = |id: u32, bytes: u64| format!("map_type:\t27\nmemlock:\t{bytes}\nmap_id:\t{id}\n");
+        let infos = [map(1, 4096), map(2, 8192), map(1, 4096), ATTACHED.to_owned()];
+        assert_eq!(maps_bytes_of(&infos).unwrap(), 4096 + 8192);
+        maps_bytes_of(&[ATTACHED.to_owned()]).unwrap_err();
     }
 
     fn cost(runs: u64, nanos: u64) -> Cost {

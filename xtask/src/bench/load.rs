@@ -25,13 +25,13 @@ const THREADS: u32 = 4;
 const ADDRESSES: u32 = 16;
 
 /// The serving end. Its process ends with this.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     port: u16,
 }
 
 impl Server {
-    pub(super) fn start() -> anyhow::Result<Self> {
+    pub(crate) fn start() -> anyhow::Result<Self> {
         let program = env::current_exe()?;
         let mut child = Command::new(program)
             .arg(super::super::LOAD_SERVER)
@@ -45,7 +45,7 @@ impl Server {
         Ok(Self { child, port })
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 }
@@ -85,29 +85,29 @@ fn answer(listener: &TcpListener) {
 }
 
 /// What a load did.
-pub(super) struct Done {
-    pub(super) connections: u64,
-    pub(super) took: Duration,
+pub(crate) struct Done {
+    pub(crate) connections: u64,
+    pub(crate) took: Duration,
 }
 
 /// The connecting end.
 #[derive(Clone, Copy)]
-pub(super) struct Client {
+pub(crate) struct Client {
     port: u16,
 }
 
 impl Client {
-    pub(super) fn new(server: &Server) -> Self {
+    pub(crate) fn new(server: &Server) -> Self {
         Self { port: server.port }
     }
 
     /// Opens connections that stay open as long as what is returned.
-    pub(super) fn hold(self, n: u32) -> anyhow::Result<Vec<TcpStream>> {
+    pub(crate) fn hold(self, n: u32) -> anyhow::Result<Vec<TcpStream>> {
         (0..n).map(|it| self.exchange(it, KEEP)).collect()
     }
 
     /// Opens and closes connections at a steady rate.
-    pub(super) fn churn(self, per_second: u32, time: Duration) -> anyhow::Result<Done> {
+    pub(crate) fn churn(self, per_second: u32, time: Duration) -> anyhow::Result<Done> {
         let began = Instant::now();
         let threads: Vec<_> = (0..THREADS)
             .map(|it| thread::spawn(move || self.churn_of_one(it, per_second / THREADS, began, time)))

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use crate::command;
 
 /// Describes this machine and this revision in one sentence.
-pub(super) fn describe(root: &Path) -> anyhow::Result<String> {
+pub(crate) fn describe(root: &Path) -> anyhow::Result<String> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
     let meminfo = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
     let model = value(&cpuinfo, "model name").unwrap_or("unnamed processor");

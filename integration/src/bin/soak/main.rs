@@ -1,0 +1,282 @@
+//! Plays random cases for as long as it is told: `soak <first seed> <seconds> [rounds]`, as root.
+//!
+//! A round is a network of its own with random cases side by side, made from one seed. In the midst of it the agent may be
+//! stopped or killed and started anew, peers are killed in the midst of transfers, and some are killed together with their
+//! network. An agent lives for some rounds. What is wrong goes to standard error with how to play it again; the sum of all,
+//! a [`Summary`] as JSON, to standard output.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    env,
+    io::Write,
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use integration::{
+    Agent, Case, Moment, Outcome, World,
+    agent::{LIVE, Rights},
+    case::{Home, Play, play_all},
+    edges::{Edges, Totals},
+    kernel,
+    random::{self, Dice},
+};
+use rustix::process::Signal;
+use serde::Serialize;
+
+/// Rounds that one agent lives for, unless a round starts it anew.
+const LIFE: u64 = 10;
+/// Differences after which to give up: something is broken that more rounds say nothing new of.
+const MOST_DIFFERENCES: usize = 5;
+/// Seeds of cases for each seed of a round.
+const CASES_PER_ROUND: u64 = 100;
+
+/// What was played, and what was found.
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    first_seed: u64,
+    rounds: u64,
+    cases: u64,
+    connections: u64,
+    failed_attempts: u64,
+    bytes: u64,
+    agents: u64,
+    stopped_in_the_midst: u64,
+    killed_in_the_midst: u64,
+    peers_killed_in_a_transfer: u64,
+    peers_killed_with_their_network: u64,
+    differences: Vec<Difference>,
+}
+
+/// What an agent counted wrong.
+#[derive(Debug, Serialize)]
+struct Difference {
+    seed: u64,
+    /// Seed of the first round that this agent saw.
+    agent_since: u64,
+    text: String,
+}
+
+fn main() -> ExitCode {
+    let summary = arguments().and_then(|(seed, time, rounds)| soak(seed, time, rounds));
+    let told = summary.and_then(|summary| {
+        let line = serde_json::to_string(&summary).context("cannot write the summary")?;
+        writeln!(std::io::stdout(), "{line}").context("cannot tell the summary")?;
+        Ok(summary.differences.is_empty())
+    });
+    match told {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            note(&format!("{error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn arguments() -> anyhow::Result<(u64, Duration, u64)> {
+    let all: Vec<String> = env::args().skip(1).collect();
+    let number = |text: &String| text.parse::<u64>().with_context(|| format!("`{text}` is no number"));
+    match &all[..] {
+        [seed, seconds] => Ok((number(seed)?, Duration::from_secs(number(seconds)?), u64::MAX)),
+        [seed, seconds, rounds] => {
+            Ok((number(seed)?, Duration::from_secs(number(seconds)?), number(rounds)?))
+        }
+        _ => bail!("expected `soak <first seed> <seconds> [rounds]`"),
+    }
+}
+
+/// Plays rounds until the time is over, or as many as wanted.
+fn soak(first_seed: u64, time: Duration, rounds: u64) -> anyhow::Result<Summary> {
+    let start = Instant::now();
+    let mut summary = Summary { first_seed, ..Summary::default() };
+    let mut observer: Option<Observer> = None;
+    while start.elapsed() < time && summary.rounds < rounds && summary.differences.len() < MOST_DIFFERENCES {
+        let seed = first_seed + summary.rounds;
+        let mut dice = Dice::new(seed);
+        let observer_now = match observer.take().filter(|it| seed - it.since < LIFE) {
+            Some(observer) => observer,
+            None => Observer::start(seed, &mut dice, &mut summary)?,
+        };
+        let agent_since = observer_now.since;
+        let played = play(seed, &mut dice, observer_now, &mut summary);
+        summary.rounds += 1;
+        match played {
+            Ok(next) => observer = Some(next),
+            Err(error) => {
+                let text = format!("{error:#}");
+                note(&format!(
+                    "seed {seed}: {text}\nto play it again: `cargo xtask soak --only random --seed {agent_since} \
+                     --rounds {}`",
+                    seed - agent_since + 1
+                ));
+                summary.differences.push(Difference { seed, agent_since, text });
+            }
+        }
+        let Summary { rounds, cases, connections, differences, .. } = &summary;
+        note(&format!(
+            "soak: {} s, seed {seed}, {rounds} rounds, {cases} cases, {connections} connections, {} differences",
+            start.elapsed().as_secs(),
+            differences.len()
+        ));
+    }
+    Ok(summary)
+}
+
+/// The agent under test.
+struct Observer {
+    agent: Agent,
+    rights: Rights,
+    since: u64,
+}
+
+impl Observer {
+    fn start(since: u64, dice: &mut Dice, summary: &mut Summary) -> anyhow::Result<Self> {
+        let rights = [Rights::All, Rights::TwoCapabilities, Rights::Container][dice.below(3)];
+        Ok(Self { agent: launch(rights, summary)?, rights, since })
+    }
+
+    /// Ends the agent where connections are open, and starts another one.
+    fn restart(self, midst: Midst, moments: &[&Moment], summary: &mut Summary) -> anyhow::Result<Self> {
+        let Self { mut agent, rights, since } = self;
+        match midst {
+            Midst::Undisturbed => return Ok(Self { agent, rights, since }),
+            Midst::Stopped => {
+                summary.stopped_in_the_midst += 1;
+                let last = agent.stop()?;
+                for moment in moments {
+                    let found = Edges::of(&last, &moment.interest)?;
+                    moment.compare(&found).context("in the last word of an agent that was stopped")?;
+                }
+            }
+            Midst::Killed => {
+                summary.killed_in_the_midst += 1;
+                agent.signal(Signal::KILL)?;
+                agent.await_end(Duration::from_secs(5))?;
+            }
+        }
+        Ok(Self { agent: launch(rights, summary)?, rights, since })
+    }
+}
+
+fn launch(rights: Rights, summary: &mut Summary) -> anyhow::Result<Agent> {
+    let agent = Agent::launch(LIVE, rights, &[])?;
+    agent.await_observation()?;
+    summary.agents += 1;
+    Ok(agent)
+}
+
+/// What becomes of the agent when the connections of a round hold for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Midst {
+    /// It stays.
+    Undisturbed,
+    /// It is asked to end, and another one starts.
+    Stopped,
+    /// It is killed, and another one starts.
+    Killed,
+}
+
+/// Plays the round of a seed, and returns who observed its end.
+fn play(seed: u64, dice: &mut Dice, observer: Observer, summary: &mut Summary) -> anyhow::Result<Observer> {
+    let midst = [Midst::Undisturbed, Midst::Undisturbed, Midst::Stopped, Midst::Killed][dice.below(4)];
+    let n_cases = 20 + dice.below(21) as u64;
+    let first = seed * CASES_PER_ROUND;
+    let cases: Vec<_> = (first..first + n_cases).map(random::case).collect();
+    let (mut holding, others): (Vec<_>, Vec<_>) = cases.into_iter().partition(|it| it.traffic.n_holds() > 0);
+    if midst != Midst::Undisturbed && observer.rights != Rights::All {
+        // Which process holds a socket that is older than the agent only root can look up; its unit the kernel tells.
+        holding.iter_mut().for_each(|it| it.home = Home::Unit);
+    }
+    // Those that hold may never go on. A server that resets may not have acknowledged what it read last: its end knows,
+    // but of connections that are older than the agent the two ends do not count from the same byte.
+    let is_abandoned = holding.iter().map(|case| {
+        let is_uncertain = midst != Midst::Undisturbed && case.outcome == Outcome::ServerReset;
+        dice.below(4) == 0 || (is_uncertain && case.victim.is_none())
+    });
+    let is_abandoned: Vec<_> = is_abandoned.collect();
+
+    let world = World::new()?;
+    let agent = &observer.agent;
+    let hold = |case| hold(case, &world, agent).with_context(|| format!("at the first hold of {case:?}"));
+    let (held, over) = thread::scope(|scope| {
+        let others = scope.spawn(|| play_all(&others, &world, |moment| agent.expect(moment)));
+        let held = side_by_side(holding.iter().collect(), hold);
+        (held, others.join().expect("a case does not panic"))
+    });
+    let (held, over) = (held?, over?);
+    over.iter().for_each(|moment| summary.count(moment));
+
+    let so_far: Vec<_> = held.iter().map(|(_, moment)| moment).chain(&over).collect();
+    let observer =
+        observer.restart(midst, &so_far, summary).with_context(|| format!("{midst:?} in the midst"))?;
+    // What an agent has seen end is not its successor's.
+    let mut over = if midst == Midst::Undisturbed { over } else { Vec::new() };
+
+    let agent = &observer.agent;
+    let (leaving, going): (Vec<_>, Vec<_>) =
+        held.into_iter().zip(is_abandoned).partition(|(_, is_abandoned)| *is_abandoned);
+    let seen = |moment: &Moment, before: &Moment| {
+        if midst == Midst::Undisturbed { moment.clone() } else { moment.since(before) }
+    };
+    let finish = |((mut play, before), _): ((Play<'_>, Moment), bool)| {
+        let finished = play.go_on(&mut |moment| agent.expect(&seen(moment, &before)));
+        finished.map(|moment| (moment, before)).with_context(|| format!("{:?}, agent {midst:?}", play.case()))
+    };
+    let mut finished = side_by_side(going, finish)?;
+    summary.peers_killed_in_a_transfer +=
+        finished.iter().filter(|(it, _)| it.latitude.is_some()).count() as u64;
+    for ((play, before), _) in leaving {
+        finished.push((play.abandon(&before)?, before));
+        summary.peers_killed_with_their_network += 2;
+    }
+    drop(world);
+    for (moment, before) in &finished {
+        summary.count(moment);
+        over.push(seen(moment, before));
+    }
+    agent.expect_all(&over).with_context(|| format!("after the network is gone, agent {midst:?}"))?;
+    Ok(observer)
+}
+
+/// Starts a case and has its connections judged where they hold for the first time.
+fn hold<'a>(case: &'a Case, world: &'a World, agent: &Agent) -> anyhow::Result<(Play<'a>, Moment)> {
+    let mut play = case.start(world)?;
+    let moment = play.holding()?;
+    if moment.truth().active > 0 {
+        let retransmits = kernel::check_open_sockets(world, &moment)?;
+        agent.expect_quality(&moment, retransmits)?;
+    }
+    agent.expect(&moment)?;
+    Ok((play, moment))
+}
+
+fn side_by_side<T: Send, R: Send>(
+    items: Vec<T>,
+    act: impl Fn(T) -> anyhow::Result<R> + Sync,
+) -> anyhow::Result<Vec<R>> {
+    thread::scope(|scope| {
+        let act = &act;
+        let acting: Vec<_> = items.into_iter().map(|item| scope.spawn(move || act(item))).collect();
+        acting.into_iter().map(|it| it.join().expect("a case does not panic")).collect()
+    })
+}
+
+impl Summary {
+    fn count(&mut self, moment: &Moment) {
+        let Totals { request, response, opened, failed, .. } = moment.truth();
+        self.cases += 1;
+        self.connections += opened;
+        self.failed_attempts += failed.values().sum::<u64>();
+        self.bytes += request + response;
+    }
+}
+
+/// Tells whoever waits.
+fn note(text: &str) {
+    // Nobody waits when standard error is closed.
+    let _told = writeln!(std::io::stderr(), "{text}");
+}
