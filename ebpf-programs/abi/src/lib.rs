@@ -17,7 +17,7 @@ mod walk;
 
 pub use self::{
     cgroup::{CGROUP_LEVELS, CGROUP_NAME_LEN, CgroupNames},
-    offsets::{COMMON_BYTES, Offsets, TCP_BYTES},
+    offsets::{COMMON_BYTES, MOVING_BYTES, Offsets, SOCK_BYTES, TCP_BYTES},
     record::{CgroupRecord, ConnectionRecord, ListenerRecord, Record, RecordKind},
     skip::SkipReason,
     socket::{Role, Sent, SequenceNumbers, Socket, state},

@@ -1,11 +1,18 @@
 use bytemuck::{Pod, Zeroable};
 
-/// Most bytes that the programs read of a TCP socket at once: one read of much costs less than a few of little.
-pub const TCP_BYTES: usize = 1024;
-
 /// Bytes that the programs read of what every socket begins with, `sock_common`: all of its members that are read by
 /// an offset named `common_*` must be inside, but for those that are read alone.
 pub const COMMON_BYTES: usize = 128;
+
+/// Most bytes that the programs read of a socket's beginning, up to [`Offsets::inet_sport`]: one read of much costs less
+/// than a few of little.
+pub const SOCK_BYTES: usize = 2048;
+
+/// Most bytes that the programs copy of `tcp_sock`.
+pub const TCP_BYTES: usize = 1024;
+
+/// Most bytes that the programs read again of a TCP socket, to see whether it moved.
+pub const MOVING_BYTES: usize = 512;
 
 /// Where the running kernel keeps what the programs read: byte offsets inside its structures.
 ///
@@ -34,6 +41,9 @@ pub struct Offsets {
     pub common_nulls_node: u32,
     /// `sock_common.skc_flags`, which `sock.sk_flags` names
     pub common_flags: u32,
+    /// How many bytes of a socket's beginning hold all members named `sock_*` and [`Offsets::inet_sport`], at most
+    /// [`SOCK_BYTES`].
+    pub sock_len: u32,
     /// `sock.sk_protocol`
     pub sock_protocol: u32,
     /// `sock.sk_err`
@@ -52,11 +62,27 @@ pub struct Offsets {
     pub socket_inode: u32,
     /// `inet_sock.inet_sport`
     pub inet_sport: u32,
-    /// The first byte of `tcp_sock` that is read. Offsets named `tcp_*` are counted from here.
+    /// The first part of `tcp_sock` that is copied: its first byte.
     pub tcp_start: u32,
-    /// How many bytes are read from there, at most [`TCP_BYTES`].
+    /// How many bytes are copied from there.
     pub tcp_len: u32,
-    /// `tcp_sock.bytes_acked`
+    /// The second part of `tcp_sock` that is copied: its first byte. Between the parts lies what nobody asks for.
+    pub tcp_more_start: u32,
+    /// How many bytes are copied from there, behind those of the first part. Together at most [`TCP_BYTES`].
+    pub tcp_more_len: u32,
+    /// The part of `tcp_sock` that is read again: its first byte.
+    pub moving_start: u32,
+    /// How many bytes are read again, at most [`MOVING_BYTES`].
+    pub moving_len: u32,
+    /// `tcp_sock.bytes_acked`, counted from the beginning of what is read again
+    pub moving_bytes_acked: u32,
+    /// `tcp_sock.bytes_received`, likewise
+    pub moving_bytes_received: u32,
+    /// `tcp_sock.snd_una`, likewise
+    pub moving_snd_una: u32,
+    /// `tcp_sock.rcv_nxt`, likewise
+    pub moving_rcv_nxt: u32,
+    /// `tcp_sock.bytes_acked`; offsets named like this one are counted from the beginning of the copy
     pub tcp_bytes_acked: u32,
     /// `tcp_sock.bytes_received`
     pub tcp_bytes_received: u32,

@@ -3,7 +3,7 @@ use bytemuck::{AnyBitPattern, Pod, Zeroable};
 use crate::{CgroupNames, Socket};
 
 /// What a record in the ring buffer is about: its first word.
-#[repr(u32)]
+#[repr(u16)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
     /// A [`ConnectionRecord`]: the handshake is complete.
@@ -27,7 +27,10 @@ pub enum RecordKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct ConnectionRecord {
     /// A [`RecordKind`].
-    pub kind: u32,
+    pub kind: u16,
+    /// 1 if the second program recorded this, because the first seemed not to have run: it may repeat a record that was
+    /// written a moment before.
+    pub is_second: u16,
     /// Process (thread group) that began the handshake; 0 if that was not observed.
     pub pid: u32,
     /// Nanoseconds since boot, `CLOCK_BOOTTIME`.
@@ -36,8 +39,8 @@ pub struct ConnectionRecord {
     pub connecting_since: u64,
     /// Command of the process's first thread, ended by a zero.
     pub command: [u8; 16],
-    /// The socket; its state is the one it leaves. Without its inode, of one that opens without totals, and of one that
-    /// closes without its cgroup: each costs, and is known.
+    /// The socket; its state is the one it leaves. Without its inode, and of one that closes without its cgroup: each
+    /// costs, and is known.
     pub socket: Socket,
 }
 
@@ -46,7 +49,9 @@ pub struct ConnectionRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct ListenerRecord {
     /// A [`RecordKind`].
-    pub kind: u32,
+    pub kind: u16,
+    /// Local port in host byte order.
+    pub port: u16,
     /// Process (thread group) that called; 0 if unknown.
     pub pid: u32,
     /// Inode number of the socket, its name within the machine.
@@ -57,10 +62,8 @@ pub struct ListenerRecord {
     pub address: [u8; 16],
     /// Inode number of the network namespace.
     pub netns: u32,
-    /// Local port in host byte order.
-    pub port: u16,
     /// Explicit padding. Always zero.
-    pub reserved: u16,
+    pub reserved: [u16; 2],
 }
 
 /// The names of a cgroup.
@@ -68,9 +71,9 @@ pub struct ListenerRecord {
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct CgroupRecord {
     /// A [`RecordKind`].
-    pub kind: u32,
+    pub kind: u16,
     /// Explicit padding. Always zero.
-    pub reserved: u32,
+    pub reserved: [u16; 3],
     /// The cgroup.
     pub cgroup: CgroupNames,
 }
@@ -97,15 +100,15 @@ pub enum Record<'a> {
 impl<'a> Record<'a> {
     /// Reads a record; `None` if the bytes are not one, are misaligned, or are too few.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let kind = u32::from_ne_bytes(*bytes.first_chunk()?);
+        let kind = u16::from_ne_bytes(*bytes.first_chunk()?);
         Some(match kind {
-            it if it == RecordKind::Opened as u32 => Self::Opened(view(bytes)?),
-            it if it == RecordKind::Closed as u32 => Self::Closed(view(bytes)?),
-            it if it == RecordKind::Failed as u32 => Self::Failed(view(bytes)?),
-            it if it == RecordKind::Listening as u32 => Self::Listening(view(bytes)?),
-            it if it == RecordKind::Unlistened as u32 => Self::Unlistened(view(bytes)?),
-            it if it == RecordKind::Cgroup as u32 => Self::Cgroup(&view::<CgroupRecord>(bytes)?.cgroup),
-            it if it == RecordKind::ResetSent as u32 => Self::ResetSent(view(bytes)?),
+            it if it == RecordKind::Opened as u16 => Self::Opened(view(bytes)?),
+            it if it == RecordKind::Closed as u16 => Self::Closed(view(bytes)?),
+            it if it == RecordKind::Failed as u16 => Self::Failed(view(bytes)?),
+            it if it == RecordKind::Listening as u16 => Self::Listening(view(bytes)?),
+            it if it == RecordKind::Unlistened as u16 => Self::Unlistened(view(bytes)?),
+            it if it == RecordKind::Cgroup as u16 => Self::Cgroup(&view::<CgroupRecord>(bytes)?.cgroup),
+            it if it == RecordKind::ResetSent as u16 => Self::ResetSent(view(bytes)?),
             _ => return None,
         })
     }
@@ -134,7 +137,7 @@ mod tests {
             (RecordKind::ResetSent, size_of::<ConnectionRecord>()),
         ];
         for (kind, size) in sizes {
-            bytes[..4].copy_from_slice(&(kind as u32).to_ne_bytes());
+            bytes[..2].copy_from_slice(&(kind as u16).to_ne_bytes());
             assert!(Record::parse(&bytes[..size]).is_some(), "{kind:?} of {size} bytes");
             for len in 0..size {
                 assert!(Record::parse(&bytes[..len]).is_none(), "{kind:?} of {len} bytes");
@@ -144,7 +147,7 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_refused() {
-        for kind in [0_u64, 8, u64::from(u32::MAX)] {
+        for kind in [0_u64, 8, u64::from(u16::MAX)] {
             let words = [kind; 256];
             assert!(Record::parse(bytemuck::cast_slice(&words)).is_none());
         }

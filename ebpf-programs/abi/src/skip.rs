@@ -8,7 +8,7 @@ pub enum SkipReason {
     RingFull,
     /// Too many handshakes at once: the process and duration of one are unknown.
     HandshakesFull,
-    /// A socket changed its state while its CPU handled that of another; a walk repairs it.
+    /// A socket changed its state while its CPU was in the middle of those of two others; a walk repairs it.
     Nested,
     /// Too many sockets in one hash bucket: the rest of the bucket was not sampled.
     BucketTooLong,

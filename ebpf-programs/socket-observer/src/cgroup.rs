@@ -5,6 +5,7 @@ use abi::{CgroupNames, CgroupRecord, Offsets, RecordKind};
 use crate::{
     kernel::{constant, offset, read, read_into, read_str},
     maps::{self, CGROUPS, emit},
+    sample::Sock,
 };
 
 /// A cgroup (version 2); both zero if unknown.
@@ -16,15 +17,26 @@ pub(crate) struct Cgroup {
 
 /// Returns the cgroup of the process that made the socket; of an accepted socket, that of its listener.
 #[inline(always)]
+pub(crate) fn of_sock(sock: &Sock) -> Cgroup {
+    of_data(sock.at(constant!(sock_cgroup)))
+}
+
+/// Like [`of_sock`], of a socket that was not read.
+#[inline(always)]
 pub(crate) fn of_socket(socket: u64) -> Cgroup {
     if constant!(sock_cgroup) == Offsets::ABSENT {
         return Cgroup { id: 0, node: 0 };
     }
-    let data: u64 = read(socket + offset!(sock_cgroup));
+    of_data(read(socket + offset!(sock_cgroup)))
+}
+
+/// Returns the cgroup that a socket's `sk_cgrp_data` tells; none if it is zero.
+#[inline(always)]
+fn of_data(data: u64) -> Cgroup {
     // Before Linux 5.15 the word holds a cgroup's address or, marked by its lowest bit, something else; the second bit
     // is a mark too. Later it is a plain address, whose low bits are zero.
     // https://github.com/torvalds/linux/blob/v5.10/include/linux/cgroup-defs.h#L795
-    if data & 1 != 0 {
+    if data & 1 != 0 || data == 0 {
         return Cgroup { id: 0, node: 0 };
     }
     let node: u64 = read((data & !3) + offset!(cgroup_kn));
@@ -38,8 +50,8 @@ pub(crate) fn announce(cgroup: Cgroup) {
         return;
     }
     let is_recorded = emit(|record: &mut CgroupRecord| {
-        record.kind = RecordKind::Cgroup as u32;
-        record.reserved = 0;
+        record.kind = RecordKind::Cgroup as u16;
+        record.reserved = [0; 3];
         read_names(&mut record.cgroup, cgroup.node);
     });
     if is_recorded {

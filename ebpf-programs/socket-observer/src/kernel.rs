@@ -47,15 +47,17 @@ pub(crate) fn read_into<T: Pod>(value: &mut T, address: u64) -> bool {
     probe(value, address)
 }
 
-/// Reads the first `len` bytes of a value in place; zero if the address is not readable.
+/// Reads `len` bytes into a value, from its `at`th byte on; zero if the address is not readable. What has no room is not
+/// read.
 #[inline(always)]
-pub(crate) fn read_part_into<T: Pod>(value: &mut T, len: u32, address: u64) {
-    if len > size::<T>() {
+pub(crate) fn read_part_into<T: Pod>(value: &mut T, at: u32, len: u32, address: u64) {
+    if at > size::<T>() || len > size::<T>() - at {
         return;
     }
-    let to = core::ptr::from_mut(value).cast::<c_void>();
+    // SAFETY: in bounds, as checked.
+    let to = unsafe { core::ptr::from_mut(value).byte_add(at as usize) };
     // SAFETY: as in `probe`, with fewer bytes than there is room for.
-    unsafe { generated::bpf_probe_read_kernel(to, len, address as *const c_void) };
+    unsafe { generated::bpf_probe_read_kernel(to.cast::<c_void>(), len, address as *const c_void) };
 }
 
 #[inline(always)]

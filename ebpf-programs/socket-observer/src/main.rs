@@ -3,12 +3,13 @@
 //! | program | runs | does |
 //! | --- | --- | --- |
 //! | `on_state_change` | at each change of a TCP socket's state (`inet_sock_set_state`) | records begins and ends |
+//! | `on_state_change_second` | right after it | records those that the kernel did not give to the first |
 //! | `on_reset_sent` | when a socket sends a reset (`tcp_send_reset`) | records it if it answers for a closed connection |
 //! | `boot`, `boot_elements`, `boot_flat` | when the receiver asks | finds the kernel's tables of connections |
 //! | `walk`, `walk_elements`, `walk_flat` | when the receiver asks | copies the sockets of a part of a table |
 //! | `name_cgroup` | when the receiver asks | reads the names of one cgroup |
 //!
-//! All but the first two are loaded as raw tracepoint programs and never attached: the receiver runs them by
+//! All but the first three are loaded as raw tracepoint programs and never attached: the receiver runs them by
 //! `BPF_PROG_TEST_RUN`, one at a time. No program runs per packet or per call to send or receive, and none decides
 //! anything: they observe.
 //!
@@ -18,10 +19,12 @@
 //! | --- | --- | --- |
 //! | `EVENTS` | writes records | reads them |
 //! | `SKIPPED` | increments, by `SkipReason` | reads |
+//! | `TAKEN_OVER` | increments, when the second program records what the first did not | reads |
 //! | `HANDSHAKES` | who began a handshake, and when | nothing |
 //! | `CGROUPS` | which cgroups' names were recorded | nothing |
 //! | `WALK`, `SOCKETS`, `TABLES`, `CGROUP` | results of `walk`, `boot`, `name_cgroup` | has them mapped, reads |
-//! | `SCRATCH`, `TCP` | what is copied of a table and of a socket | nothing |
+//! | `SEEN` | what the first program has seen and the second need not record | nothing |
+//! | `SCRATCH`, `ROOMS` | what is copied of a table and of a socket | nothing |
 //! | `ELEMENTS` | is visited to repeat something | nothing |
 //!
 //! # Minimum kernel version
@@ -41,10 +44,19 @@ mod walk;
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
+use crate::maps::Lodger;
+
 /// Records begins and ends of connections and of listening.
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 fn on_state_change(ctx: RawTracePointContext) -> i32 {
-    state_change::observe(ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    state_change::observe(ctx.arg(0), ctx.arg(1), ctx.arg(2), Lodger::First);
+    0
+}
+
+/// Records what the kernel did not give to `on_state_change`. To be attached after it.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+fn on_state_change_second(ctx: RawTracePointContext) -> i32 {
+    state_change::observe(ctx.arg(0), ctx.arg(1), ctx.arg(2), Lodger::Second);
     0
 }
 

@@ -11,7 +11,10 @@ use aya_ebpf::{
 };
 use bytemuck::{AnyBitPattern, Pod, Zeroable};
 
-use crate::{kernel::offset, sample::Tcp};
+use crate::{
+    kernel::offset,
+    sample::{Moving, Sock, Tcp},
+};
 
 /// Bytes of the ring buffer; the receiver sets another size when it loads the programs.
 const RING_BYTES: u32 = 2 << 20;
@@ -21,6 +24,9 @@ const MAX_HANDSHAKES: u32 = 1 << 13;
 
 /// Cgroups whose names need not be recorded again.
 const MAX_CGROUPS: u32 = 1 << 11;
+
+/// Sockets that change their state on one CPU at the same time: some more than interrupt each other.
+const SEEN_SLOTS: usize = 1 << 6;
 
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
@@ -54,14 +60,37 @@ static SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
 pub(crate) static ELEMENTS: Array<u32> = Array::with_max_entries(MAX_ELEMENTS, 0);
 
 #[map]
-static TCP: PerCpuArray<Room> = PerCpuArray::with_max_entries(1, 0);
+static ROOMS: PerCpuArray<Room> = PerCpuArray::with_max_entries(Lodger::COUNT, 0);
+
+#[map]
+static SEEN: PerCpuArray<[u64; SEEN_SLOTS]> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+static TAKEN_OVER: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Room for what is read of a socket.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct Room {
+pub(crate) struct Room {
     is_taken: u64,
-    tcp: Tcp,
+    pub(crate) sock: Sock,
+    pub(crate) tcp: Tcp,
+}
+
+/// Who has a room of its own.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lodger {
+    /// The first program that is attached to changes of state.
+    First,
+    /// The second, which is attached after it.
+    Second,
+    /// The program that is attached to resets.
+    Resets,
+}
+
+impl Lodger {
+    const COUNT: u32 = 3;
 }
 
 /// What is known of a handshake that a client began.
@@ -77,6 +106,17 @@ pub(crate) struct Handshake {
     pub(crate) reserved: u32,
 }
 
+impl Handshake {
+    /// Returns what is known of a socket's handshake.
+    #[inline(always)]
+    pub(crate) fn of(socket: u64) -> Option<&'static Self> {
+        let handshake = HANDSHAKES.get_ptr(socket)?;
+        // SAFETY: the entry is live: only this socket's changes of state remove or replace it, and they do not run
+        // concurrently.
+        Some(unsafe { &*handshake })
+    }
+}
+
 /// A part of a table, the buckets of it that are not empty, and what is read of a socket.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -85,6 +125,7 @@ pub(crate) struct Scratch {
     pub(crate) pending: [u64; BUCKETS_PER_CHUNK as usize],
     pub(crate) pending_bucket: [u32; BUCKETS_PER_CHUNK as usize],
     pub(crate) tcp: Tcp,
+    pub(crate) moving: Moving,
 }
 
 /// Counts what could not be recorded.
@@ -125,23 +166,42 @@ pub(crate) fn scratch() -> Option<&'static mut Scratch> {
     element(&SCRATCH, 0)
 }
 
-/// Lends room for what is read of a socket that closes; `None` on a CPU that is doing just that.
+/// Lends a program its room; `None` on a CPU on which it is there already.
 ///
-/// A packet may close a socket while its CPU handles the close of another by a process. Since Linux 6.1 the kernel does
-/// not run the program then, and counts it.
+/// A packet may change a socket while its CPU is in the middle of the change of another. Since Linux 6.1 the kernel does
+/// not run a program then that it is running already, and counts it; before, it does.
 /// <https://github.com/torvalds/linux/blob/v6.12/kernel/trace/bpf_trace.c#L2386>
 #[inline(always)]
-pub(crate) fn with_tcp<R>(use_it: impl FnOnce(&mut Tcp) -> R) -> Option<R> {
-    let room = TCP.get_ptr_mut(0)?;
+pub(crate) fn with_room<R>(of: Lodger, use_it: impl FnOnce(&mut Room) -> R) -> Option<R> {
+    let room = ROOMS.get_ptr_mut(of as u32)?;
     // SAFETY: this CPU's slot of a live element, aligned for its type. Who interrupts this finds it taken, below.
-    let Room { is_taken, tcp } = unsafe { &mut *room };
-    if *is_taken != 0 {
+    let room = unsafe { &mut *room };
+    if room.is_taken != 0 {
         return None;
     }
-    *is_taken = 1;
-    let result = use_it(tcp);
-    *is_taken = 0;
+    room.is_taken = 1;
+    let result = use_it(room);
+    room.is_taken = 0;
     Some(result)
+}
+
+/// Returns this CPU's note of the change that the first program saw last, of this socket and the few that share its slot.
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is what is asked for")]
+#[inline(always)]
+pub(crate) fn seen(socket: u64) -> Option<&'static mut u64> {
+    let slots = SEEN.get_ptr_mut(0)?;
+    let slot = (socket >> 6 ^ socket >> 12) as usize & (SEEN_SLOTS - 1);
+    // SAFETY: this CPU's slot of a live element, aligned for its type; who interrupts this writes one word or another.
+    Some(unsafe { &mut (&mut *slots)[slot] })
+}
+
+/// Counts a change that the second program saw alone.
+#[inline(always)]
+pub(crate) fn count_taken_over() {
+    if let Some(count) = TAKEN_OVER.get_ptr_mut(0) {
+        // SAFETY: as above.
+        unsafe { *count += 1 };
+    }
 }
 
 /// Returns room for a socket.

@@ -2,7 +2,7 @@
 //!
 //! Each read of kernel memory costs, so that callers copy only what they need; the rest of a record is zero.
 
-use abi::{COMMON_BYTES, Offsets, Socket, TCP_BYTES};
+use abi::{COMMON_BYTES, MOVING_BYTES, Offsets, SOCK_BYTES, Socket, TCP_BYTES};
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
@@ -88,7 +88,34 @@ impl Common {
     }
 }
 
-/// What is needed of a TCP socket, in one read.
+/// A socket's beginning, in one read.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Sock {
+    pub(crate) common: Common,
+    rest: [u64; (SOCK_BYTES - COMMON_BYTES) / 8],
+}
+
+impl Sock {
+    #[inline(always)]
+    pub(crate) fn read_from(&mut self, socket: u64) {
+        read_part_into(self, 0, constant!(sock_len), socket);
+    }
+
+    /// Returns the member at an offset.
+    #[inline(always)]
+    pub(crate) fn at<T: Pod>(&self, offset: u32) -> T {
+        member_at(self, offset)
+    }
+
+    /// Returns the local port, which outlives the socket's binding: at its end `skc_num` is already zero.
+    #[inline(always)]
+    pub(crate) fn local_port(&self) -> u16 {
+        u16::from_be(self.at(constant!(inet_sport)))
+    }
+}
+
+/// What is needed of a TCP socket, in two reads.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(crate) struct Tcp {
@@ -98,7 +125,29 @@ pub(crate) struct Tcp {
 impl Tcp {
     #[inline(always)]
     pub(crate) fn read_from(&mut self, socket: u64) {
-        read_part_into(&mut self.words, constant!(tcp_len), socket + offset!(tcp_start));
+        let len = constant!(tcp_len);
+        read_part_into(&mut self.words, 0, len, socket + offset!(tcp_start));
+        read_part_into(&mut self.words, len, constant!(tcp_more_len), socket + offset!(tcp_more_start));
+    }
+
+    /// Returns the member at an offset.
+    #[inline(always)]
+    fn at<T: Pod>(&self, offset: u32) -> T {
+        member_at(&self.words, offset)
+    }
+}
+
+/// What moves together while a connection transfers, in one read.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Moving {
+    words: [u64; MOVING_BYTES / 8],
+}
+
+impl Moving {
+    #[inline(always)]
+    fn read_from(&mut self, socket: u64) {
+        read_part_into(&mut self.words, 0, constant!(moving_len), socket + offset!(moving_start));
     }
 
     /// Returns the member at an offset.
@@ -127,21 +176,17 @@ fn member_at<C: Pod, T: Pod>(copy: &C, offset: u32) -> T {
 /// another CPU the two stores can be seen apart. So they are read again after everything else, and all of it is
 /// repeated while they moved. Returns whether they stood still.
 #[inline(always)]
-pub(crate) fn copy_moving(to: &mut Socket, tcp: &mut Tcp, socket: u64) -> bool {
+pub(crate) fn copy_moving(to: &mut Socket, tcp: &mut Tcp, moving: &mut Moving, socket: u64) -> bool {
     to.torn = 1;
     let mut attempt = 0;
     while attempt < ATTEMPTS {
         tcp.read_from(socket);
         copy_totals(to, tcp);
-        let start = socket + offset!(tcp_start);
-        let snd_una: u32 = read(start + offset!(tcp_snd_una));
-        let bytes_acked: u64 = read(start + offset!(tcp_bytes_acked));
-        let rcv_nxt: u32 = read(start + offset!(tcp_rcv_nxt));
-        let bytes_received: u64 = read(start + offset!(tcp_bytes_received));
-        let moved = u64::from(snd_una ^ to.snd_una)
-            | bytes_acked ^ to.bytes_acked
-            | u64::from(rcv_nxt ^ to.rcv_nxt)
-            | bytes_received ^ to.bytes_received;
+        moving.read_from(socket);
+        let moved = u64::from(moving.at::<u32>(constant!(moving_snd_una)) ^ to.snd_una)
+            | moving.at::<u64>(constant!(moving_bytes_acked)) ^ to.bytes_acked
+            | u64::from(moving.at::<u32>(constant!(moving_rcv_nxt)) ^ to.rcv_nxt)
+            | moving.at::<u64>(constant!(moving_bytes_received)) ^ to.bytes_received;
         if moved == 0 {
             to.torn = 0;
             return true;
@@ -149,16 +194,6 @@ pub(crate) fn copy_moving(to: &mut Socket, tcp: &mut Tcp, socket: u64) -> bool {
         attempt += 1;
     }
     false
-}
-
-/// Copies what tells the connection from every other, of a socket that does not move, as in a change of its state.
-#[inline(always)]
-pub(crate) fn copy_identity(to: &mut Socket, socket: u64) {
-    let start = socket + offset!(tcp_start);
-    read_into(&mut to.snd_una, start + offset!(tcp_snd_una));
-    read_into(&mut to.bytes_acked, start + offset!(tcp_bytes_acked));
-    read_into(&mut to.rcv_nxt, start + offset!(tcp_rcv_nxt));
-    read_into(&mut to.bytes_received, start + offset!(tcp_bytes_received));
 }
 
 /// Copies identity and totals out of what was read of a socket.
@@ -184,26 +219,14 @@ pub(crate) fn copy_backlog(to: &mut Socket, socket: u64) {
     read_into(&mut to.backlog, socket + offset!(sock_max_ack_backlog));
 }
 
-/// Copies how many segments were sent: none if the network was never asked.
-#[inline(always)]
-pub(crate) fn copy_segments_out(to: &mut Socket, socket: u64) {
-    read_into(&mut to.segments_out, socket + offset!(tcp_start) + offset!(tcp_segs_out));
-}
-
-/// Copies the error, which tells why a connection ends.
-#[inline(always)]
-pub(crate) fn copy_error(to: &mut Socket, socket: u64) {
-    read_into(&mut to.error, socket + offset!(sock_err));
-}
-
 /// Copies the error of a handshake, also if the kernel only hinted at it.
 ///
 /// The answer of a router, or of a rule of this host, may come while the application is still inside `connect`: then
 /// the kernel takes it for a hint and queues it, and an application that polls learns of it and closes the socket.
 /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_ipv4.c#L621>
 #[inline(always)]
-pub(crate) fn copy_handshake_error(to: &mut Socket, socket: u64) {
-    copy_error(to, socket);
+pub(crate) fn copy_handshake_error(to: &mut Socket, sock: &Sock, socket: u64) {
+    to.error = sock.at(constant!(sock_err));
     if to.error != 0 || constant!(sock_error_queue) == Offsets::ABSENT {
         return;
     }
@@ -235,8 +258,8 @@ impl ExtendedError {
 
 /// Copies the addresses and ports of both ends.
 #[inline(always)]
-pub(crate) fn copy_ends(to: &mut Socket, socket: u64, common: &Common) {
-    to.local_port = local_port(socket);
+pub(crate) fn copy_ends(to: &mut Socket, common: &Common, local_port: u16) {
+    to.local_port = local_port;
     to.remote_port = common.remote_port();
     to.local_address = common.local_address();
     to.remote_address = common.remote_address();
@@ -249,7 +272,7 @@ pub(crate) fn copy_cgroup(to: &mut Socket, cgroup: Cgroup) {
     to.cgroup_node = cgroup.node;
 }
 
-/// Returns the local port, which outlives the socket's binding: at its end `skc_num` is already zero.
+/// Returns the local port of a socket that was not read; see [`Sock::local_port`].
 #[inline(always)]
 pub(crate) fn local_port(socket: u64) -> u16 {
     u16::from_be(read(socket + offset!(inet_sport)))

@@ -8,9 +8,9 @@ use bytemuck::Zeroable;
 
 use crate::{
     cgroup,
-    kernel::{current_process, now, offset, read},
-    maps::{HANDSHAKES, Handshake, count_skipped, emit, with_tcp},
-    sample::{self, Common},
+    kernel::{constant, current_process, now, offset, read},
+    maps::{HANDSHAKES, Handshake, Lodger, Room, count_skipped, count_taken_over, emit, seen, with_room},
+    sample::{self, Sock},
 };
 
 const IPPROTO_TCP: u16 = 6;
@@ -20,24 +20,74 @@ const IPPROTO_TCP: u16 = 6;
 /// Arguments as `inet_sock_set_state` has them since Linux 4.16. The socket is locked by this CPU, or not yet or no
 /// longer visible to others.
 /// <https://github.com/torvalds/linux/blob/v6.12/include/trace/events/sock.h#L142>
+///
+/// Two programs are attached, one after the other: on a CPU that is in the middle of the first when a packet changes
+/// another socket, the kernel gives that change to the second alone.
 #[inline(always)]
-pub(crate) fn observe(socket: u64, old: u8, new: u8) {
+pub(crate) fn observe(socket: u64, old: u8, new: u8, by: Lodger) {
+    let Some(seen) = seen(socket) else { return };
+    // The highest bits of all addresses of the kernel are alike.
+    let change = socket ^ u64::from(new) << 56;
+    if by == Lodger::First {
+        *seen = change;
+    } else if *seen == change {
+        *seen = 0;
+        return;
+    } else {
+        count_taken_over();
+    }
     // Most changes are of no interest; no kernel memory is read for those.
-    match (old, new) {
-        (_, SYN_SENT) if is_tcp(socket) => remember_handshake(socket),
-        (SYN_SENT | SYN_RECV, ESTABLISHED) if is_tcp(socket) => record_opened(socket, old),
-        (SYN_SENT | SYN_RECV, CLOSE) if is_tcp(socket) => record_failed(socket, old),
-        (_, LISTEN) if is_tcp(socket) => record_listener(socket, RecordKind::Listening),
-        (LISTEN, CLOSE) if is_tcp(socket) => record_listener(socket, RecordKind::Unlistened),
-        (_, CLOSE) if is_connected(old) && is_tcp(socket) => record_closed(socket, old),
-        _ => {}
+    if new == SYN_SENT {
+        if is_tcp(read(socket + offset!(sock_protocol))) {
+            remember_handshake(socket);
+        }
+        return;
+    }
+    let is_of_interest = new == LISTEN
+        || new == ESTABLISHED && matches!(old, SYN_SENT | SYN_RECV)
+        || new == CLOSE && (is_connected(old) || matches!(old, SYN_SENT | SYN_RECV | LISTEN));
+    if !is_of_interest {
+        return;
+    }
+    let is_recorded = with_room(by, |room| record(room, socket, old, new, by));
+    if is_recorded.is_none() {
+        if by == Lodger::First {
+            // The second is next.
+            *seen = 0;
+        } else {
+            count_skipped(SkipReason::Nested);
+        }
     }
 }
 
 // SCTP and MPTCP announce their changes by the same trace point; MPTCP's subflows are TCP sockets of their own.
 #[inline(always)]
-fn is_tcp(socket: u64) -> bool {
-    read::<u16>(socket + offset!(sock_protocol)) == IPPROTO_TCP
+const fn is_tcp(protocol: u16) -> bool {
+    protocol == IPPROTO_TCP
+}
+
+#[inline(always)]
+fn record(room: &mut Room, socket: u64, old: u8, new: u8, by: Lodger) {
+    room.sock.read_from(socket);
+    if !is_tcp(room.sock.at(constant!(sock_protocol))) {
+        return;
+    }
+    let change = Change { socket, old, by };
+    match (old, new) {
+        (_, ESTABLISHED) => change.record_opened(room),
+        (_, LISTEN) => record_listener(&room.sock, socket, RecordKind::Listening),
+        (LISTEN, _) => record_listener(&room.sock, socket, RecordKind::Unlistened),
+        (SYN_SENT | SYN_RECV, _) => change.record_failed(room),
+        _ => change.record_closed(room),
+    }
+}
+
+/// A change of the state of a TCP socket.
+#[derive(Clone, Copy)]
+struct Change {
+    socket: u64,
+    old: u8,
+    by: Lodger,
 }
 
 /// Remembers who connects: what follows happens on whatever process the CPU runs when a packet arrives.
@@ -50,52 +100,77 @@ fn remember_handshake(socket: u64) {
     }
 }
 
-#[inline(always)]
-fn record_opened(socket: u64, old: u8) {
-    let cgroup = cgroup::of_socket(socket);
-    cgroup::announce(cgroup);
-    emit(|record: &mut ConnectionRecord| {
-        begin(record, RecordKind::Opened, socket, old);
-        add_handshake(record, socket);
-        sample::copy_cgroup(&mut record.socket, cgroup);
-        sample::copy_identity(&mut record.socket, socket);
-    });
-    // An error means that there was none.
-    let _ = HANDSHAKES.remove(socket);
-}
-
-/// A client's handshake failed; a server's never became anybody's connection.
-#[inline(always)]
-fn record_failed(socket: u64, old: u8) {
-    // A socket in SYN_RECV is a client's if it connected and met a SYN that came the other way.
-    if old != SYN_SENT && HANDSHAKES.get_ptr(socket).is_none() {
-        return;
-    }
-    let cgroup = cgroup::of_socket(socket);
-    cgroup::announce(cgroup);
-    emit(|record: &mut ConnectionRecord| {
-        begin(record, RecordKind::Failed, socket, old);
-        add_handshake(record, socket);
-        sample::copy_cgroup(&mut record.socket, cgroup);
-        sample::copy_segments_out(&mut record.socket, socket);
-        sample::copy_handshake_error(&mut record.socket, socket);
-    });
-    let _ = HANDSHAKES.remove(socket);
-}
-
-#[inline(always)]
-fn record_closed(socket: u64, old: u8) {
-    let is_recorded = with_tcp(|tcp| {
-        tcp.read_from(socket);
+impl Change {
+    #[inline(always)]
+    fn record_opened(self, room: &mut Room) {
+        let Room { sock, tcp, .. } = room;
+        tcp.read_from(self.socket);
+        let handshake = Handshake::of(self.socket);
+        let cgroup = cgroup::of_sock(sock);
+        cgroup::announce(cgroup);
         emit(|record: &mut ConnectionRecord| {
-            begin(record, RecordKind::Closed, socket, old);
+            self.begin(record, RecordKind::Opened, sock);
+            sample::copy_cgroup(&mut record.socket, cgroup);
             sample::copy_totals(&mut record.socket, tcp);
-            sample::copy_backlog(&mut record.socket, socket);
-            sample::copy_error(&mut record.socket, socket);
+            add_handshake(record, handshake);
         });
-    });
-    if is_recorded.is_none() {
-        count_skipped(SkipReason::Nested);
+        if handshake.is_some() {
+            self.forget_handshake();
+        }
+    }
+
+    /// A client's handshake failed; a server's never became anybody's connection.
+    #[inline(always)]
+    fn record_failed(self, room: &mut Room) {
+        let Room { sock, tcp, .. } = room;
+        let handshake = Handshake::of(self.socket);
+        // A socket in SYN_RECV is a client's if it connected and met a SYN that came the other way.
+        if self.old != SYN_SENT && handshake.is_none() {
+            return;
+        }
+        tcp.read_from(self.socket);
+        let cgroup = cgroup::of_sock(sock);
+        cgroup::announce(cgroup);
+        emit(|record: &mut ConnectionRecord| {
+            self.begin(record, RecordKind::Failed, sock);
+            sample::copy_cgroup(&mut record.socket, cgroup);
+            sample::copy_totals(&mut record.socket, tcp);
+            sample::copy_handshake_error(&mut record.socket, sock, self.socket);
+            add_handshake(record, handshake);
+        });
+        self.forget_handshake();
+    }
+
+    #[inline(always)]
+    fn record_closed(self, room: &mut Room) {
+        let Room { sock, tcp, .. } = room;
+        tcp.read_from(self.socket);
+        emit(|record: &mut ConnectionRecord| {
+            self.begin(record, RecordKind::Closed, sock);
+            sample::copy_totals(&mut record.socket, tcp);
+            record.socket.backlog = sock.at(constant!(sock_max_ack_backlog));
+            record.socket.error = sock.at(constant!(sock_err));
+        });
+    }
+
+    /// Writes what every record has; the rest is zero.
+    #[inline(always)]
+    fn begin(self, record: &mut ConnectionRecord, kind: RecordKind, sock: &Sock) {
+        *record = ConnectionRecord::zeroed();
+        record.kind = kind as u16;
+        record.is_second = u16::from(self.by == Lodger::Second);
+        record.time = now();
+        let to = &mut record.socket;
+        to.netns = sock.common.netns();
+        to.flags = sock.common.flags();
+        sample::copy_ends(to, &sock.common, sock.local_port());
+        to.state = self.old;
+    }
+
+    #[inline(always)]
+    fn forget_handshake(self) {
+        // An error means that there was none.
+        let _ = HANDSHAKES.remove(self.socket);
     }
 }
 
@@ -107,54 +182,44 @@ fn record_closed(socket: u64, old: u8) {
 #[inline(always)]
 pub(crate) fn observe_reset(socket: u64) {
     // Neither none, nor one that listens, nor what is left of one has this state.
-    if Common::of(socket).state() != CLOSE {
+    if read::<u8>(socket + offset!(common_state)) != CLOSE {
         return;
     }
-    emit(|record: &mut ConnectionRecord| {
-        begin(record, RecordKind::ResetSent, socket, CLOSE);
-        sample::copy_identity(&mut record.socket, socket);
-        sample::copy_backlog(&mut record.socket, socket);
+    let change = Change { socket, old: CLOSE, by: Lodger::Resets };
+    let is_recorded = with_room(change.by, |Room { sock, tcp, .. }| {
+        sock.read_from(socket);
+        tcp.read_from(socket);
+        emit(|record: &mut ConnectionRecord| {
+            change.begin(record, RecordKind::ResetSent, sock);
+            sample::copy_totals(&mut record.socket, tcp);
+            record.socket.backlog = sock.at(constant!(sock_max_ack_backlog));
+        });
     });
-}
-
-/// Writes what every record has; the rest is zero.
-#[inline(always)]
-fn begin(record: &mut ConnectionRecord, kind: RecordKind, socket: u64, old: u8) {
-    *record = ConnectionRecord::zeroed();
-    record.kind = kind as u32;
-    record.time = now();
-    let common = Common::of(socket);
-    let to = &mut record.socket;
-    to.netns = common.netns();
-    to.flags = common.flags();
-    sample::copy_ends(to, socket, &common);
-    to.state = old;
+    if is_recorded.is_none() {
+        count_skipped(SkipReason::Nested);
+    }
 }
 
 /// Adds who began the handshake, if that was seen.
 #[inline(always)]
-fn add_handshake(record: &mut ConnectionRecord, socket: u64) {
-    let Some(handshake) = HANDSHAKES.get_ptr(socket) else { return };
-    // SAFETY: the entry is live: only this socket's changes of state remove or replace it, and they do not run
-    // concurrently.
-    let handshake = unsafe { &*handshake };
+fn add_handshake(record: &mut ConnectionRecord, handshake: Option<&Handshake>) {
+    let Some(handshake) = handshake else { return };
     record.pid = handshake.pid;
     record.connecting_since = handshake.since;
     record.command = handshake.command;
 }
 
 #[inline(always)]
-fn record_listener(socket: u64, kind: RecordKind) {
-    let cgroup = cgroup::of_socket(socket);
+fn record_listener(sock: &Sock, socket: u64, kind: RecordKind) {
+    let cgroup = cgroup::of_sock(sock);
     cgroup::announce(cgroup);
     emit(|record: &mut ListenerRecord| {
-        let common = Common::of(socket);
-        record.kind = kind as u32;
+        record.kind = kind as u16;
+        record.reserved = [0; 2];
         record.pid = current_process(&mut record.command);
         record.inode = sample::inode(socket);
-        record.netns = common.netns();
-        record.port = sample::local_port(socket);
-        record.reserved = 0;
-        record.address = common.local_address();
+        record.netns = sock.common.netns();
+        record.port = sock.local_port();
+        record.address = sock.common.local_address();
     });
 }

@@ -24,7 +24,7 @@ use crate::{
     cgroup,
     kernel::{constant, current_net, current_process_id, offset, read, read_into},
     maps::{self, ELEMENTS, Scratch, count_skipped, walk_state},
-    sample::{self, Common, Tcp},
+    sample::{self, Common},
 };
 
 /// More network namespaces than any machine has.
@@ -344,7 +344,7 @@ fn visit_node(walk: &mut WalkState, scratch: &mut Scratch) -> i64 {
             walk.full = 1;
             return STOP;
         };
-        copy(to, &mut scratch.tcp, socket, walk.with_ends != 0);
+        copy(to, scratch, socket, walk.with_ends != 0);
         walk.n_sockets += 1;
     }
     walk.node = read(node);
@@ -443,9 +443,9 @@ fn end_flat(first: u32) {
 
 /// Copies a socket. Whose it is, the receiver knows of all but a few: that is half of the cost.
 #[inline(always)]
-fn copy(to: &mut Socket, tcp: &mut Tcp, socket: u64, with_ends: bool) {
+fn copy(to: &mut Socket, scratch: &mut Scratch, socket: u64, with_ends: bool) {
     *to = Socket::zeroed();
-    let is_whole = sample::copy_moving(to, tcp, socket);
+    let is_whole = sample::copy_moving(to, &mut scratch.tcp, &mut scratch.moving, socket);
     let common = Common::of(socket);
     to.netns = common.netns();
     to.flags = common.flags();
@@ -453,7 +453,7 @@ fn copy(to: &mut Socket, tcp: &mut Tcp, socket: u64, with_ends: bool) {
     sample::copy_backlog(to, socket);
     // A socket that cannot be told by its identity is told by its ends.
     if with_ends || !is_whole {
-        sample::copy_ends(to, socket, &common);
+        sample::copy_ends(to, &common, sample::local_port(socket));
         sample::copy_cgroup(to, cgroup::of_socket(socket));
         to.inode = sample::inode(socket);
     }

@@ -1,6 +1,6 @@
 //! Where the running kernel keeps what the programs read.
 
-use abi::{COMMON_BYTES, Offsets, TCP_BYTES};
+use abi::{COMMON_BYTES, MOVING_BYTES, Offsets, SOCK_BYTES, TCP_BYTES};
 
 use crate::{btf::Btf, error::LayoutError};
 
@@ -28,11 +28,16 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
             Offsets::ABSENT
         })
     };
-    let (tcp_start, tcp_len) = tcp_part(btf)?;
-    let tcp = |member| at("tcp_sock", member).map(|offset| offset - tcp_start);
+    let [first, second] = tcp_parts(btf)?;
+    let tcp = |member| {
+        let offset = at("tcp_sock", member)?;
+        Ok(if offset < second.start { offset - first.start } else { offset - second.start + first.len })
+    };
+    let moving = moving_part(btf)?;
+    let moved = |member| at("tcp_sock", member).map(|offset| offset - moving.start);
     let extended_error = extended_error(btf);
     let death_row = btf.member("net", "ipv4.tcp_death_row")?;
-    let offsets = Offsets {
+    let mut offsets = Offsets {
         common_daddr: at("sock_common", "skc_daddr")?,
         common_rcv_saddr: at("sock_common", "skc_rcv_saddr")?,
         // A kernel without IPv6 has no sockets that these would be read of.
@@ -44,6 +49,8 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
         common_net: at("sock_common", "skc_net")?,
         common_nulls_node: at("sock_common", "skc_nulls_node")?,
         common_flags: at("sock_common", "skc_flags")?,
+        // Known when all of its members are.
+        sock_len: 0,
         sock_protocol: at("sock", "sk_protocol")?,
         sock_err: at("sock", "sk_err")?,
         sock_error_queue: optional(
@@ -66,8 +73,16 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
             "processes of connections and listening sockets older than the agent stay unknown",
         ),
         inet_sport: at("inet_sock", "inet_sport")?,
-        tcp_start,
-        tcp_len,
+        tcp_start: first.start,
+        tcp_len: first.len,
+        tcp_more_start: second.start,
+        tcp_more_len: second.len,
+        moving_start: moving.start,
+        moving_len: moving.len,
+        moving_bytes_acked: moved("bytes_acked")?,
+        moving_bytes_received: moved("bytes_received")?,
+        moving_snd_una: moved("snd_una")?,
+        moving_rcv_nxt: moved("rcv_nxt")?,
         tcp_bytes_acked: tcp("bytes_acked")?,
         tcp_bytes_received: tcp("bytes_received")?,
         tcp_bytes_retrans: tcp("bytes_retrans")?,
@@ -115,7 +130,30 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
             return Err(LayoutError::UnexpectedOffset { structure: "sock_common", member, offset });
         }
     }
+    offsets.sock_len = sock_len(&offsets)?;
     Ok((offsets, degraded))
+}
+
+/// Returns how many bytes of a socket's beginning hold what is read of it.
+fn sock_len(offsets: &Offsets) -> Result<u32, LayoutError> {
+    let mut len = 0;
+    for (structure, member, offset) in [
+        ("sock", "sk_protocol", offsets.sock_protocol),
+        ("sock", "sk_err", offsets.sock_err),
+        ("sock", "sk_max_ack_backlog", offsets.sock_max_ack_backlog),
+        ("sock", "sk_cgrp_data", offsets.sock_cgroup),
+        ("inet_sock", "inet_sport", offsets.inet_sport),
+    ] {
+        if offset == Offsets::ABSENT {
+            continue;
+        }
+        let end = offset.next_multiple_of(WORD) + WORD;
+        if end as usize > SOCK_BYTES {
+            return Err(LayoutError::UnexpectedOffset { structure, member, offset });
+        }
+        len = len.max(end);
+    }
+    Ok(len)
 }
 
 /// Members of `tcp_sock` that are read.
@@ -134,24 +172,62 @@ const TCP_MEMBERS: [&str; 12] = [
     "write_seq",
 ];
 
+/// Members of `tcp_sock` that are read again, to see whether they moved.
+const MOVING_MEMBERS: [&str; 4] = ["bytes_acked", "bytes_received", "rcv_nxt", "snd_una"];
+
 /// No member is wider than this, nor what is read of one.
 const WIDEST: u32 = 16;
 
-/// Returns where the part of `tcp_sock` begins that holds all members, and its length, if that fits into one read.
-fn tcp_part(btf: &Btf) -> Result<(u32, u32), LayoutError> {
-    let mut offsets = Vec::with_capacity(TCP_MEMBERS.len());
-    for member in TCP_MEMBERS {
-        offsets.push((btf.member("tcp_sock", member)?.offset, member));
+/// Copies begin and end at a multiple of this, so that members are aligned in them.
+const WORD: u32 = 8;
+
+/// A part of `tcp_sock` that is read at once.
+#[derive(Clone, Copy)]
+struct Part {
+    start: u32,
+    len: u32,
+}
+
+impl Part {
+    const fn new(first: u32, last: u32) -> Self {
+        let start = first & !(WORD - 1);
+        Self { start, len: (last - start + WIDEST).next_multiple_of(WORD) }
     }
-    let (first, last) = (offsets.iter().min(), offsets.iter().max());
-    let (&(first, _), &(last, member)) = first.zip(last).expect("there are members");
-    // Aligned, so that the copies of its members are.
-    let start = first & !7;
-    let len = last - start + WIDEST;
-    if len as usize > TCP_BYTES {
+}
+
+/// Returns the two parts of `tcp_sock` that hold all members, with the widest gap between them, if there is room for both.
+fn tcp_parts(btf: &Btf) -> Result<[Part; 2], LayoutError> {
+    let offsets = sorted_offsets(btf, &TCP_MEMBERS)?;
+    let gap = |pair: &[(u32, &str)]| pair[1].0 - pair[0].0;
+    let (end, _) =
+        offsets.windows(2).enumerate().max_by_key(|(_, pair)| gap(pair)).expect("there are members");
+    let (first, second) = offsets.split_at(end + 1);
+    let part = |members: &[(u32, &str)]| Part::new(members[0].0, members[members.len() - 1].0);
+    let parts = [part(first), part(second)];
+    let (last, member) = offsets[offsets.len() - 1];
+    if parts.iter().map(|it| it.len as usize).sum::<usize>() > TCP_BYTES {
         return Err(LayoutError::UnexpectedOffset { structure: "tcp_sock", member, offset: last });
     }
-    Ok((start, len))
+    Ok(parts)
+}
+
+fn moving_part(btf: &Btf) -> Result<Part, LayoutError> {
+    let offsets = sorted_offsets(btf, &MOVING_MEMBERS)?;
+    let (last, member) = offsets[offsets.len() - 1];
+    let part = Part::new(offsets[0].0, last);
+    if part.len as usize > MOVING_BYTES {
+        return Err(LayoutError::UnexpectedOffset { structure: "tcp_sock", member, offset: last });
+    }
+    Ok(part)
+}
+
+fn sorted_offsets(btf: &Btf, members: &[&'static str]) -> Result<Vec<(u32, &'static str)>, LayoutError> {
+    let mut offsets = Vec::with_capacity(members.len());
+    for member in members {
+        offsets.push((btf.member("tcp_sock", member)?.offset, *member));
+    }
+    offsets.sort_unstable();
+    Ok(offsets)
 }
 
 /// What an entry of a socket's queue of errors tells lies in the part of the `sk_buff` that is its owner's.
@@ -298,18 +374,24 @@ mod tests {
         structures
     }
 
-    /// The programs read all of them at once.
+    /// The programs read them in two parts.
     #[test]
     fn members_too_far_apart_are_refused() {
+        check(&with_gaps(&[11]), Ok(&[]));
+        check(&with_gaps(&[11, 6]), Err("member `segs_out` of `struct tcp_sock`"));
+    }
+
+    /// Puts as much as the programs can read in front of members of `tcp_sock`, the last one first.
+    fn with_gaps(before: &[usize]) -> Structures {
         let mut structures = kernel();
         for (name, members) in &mut structures {
             if *name == "tcp_sock" {
-                let last = members.pop().unwrap();
-                members.extend(["gap"; 128]);
-                members.push(last);
+                for &idx in before {
+                    members.splice(idx..idx, ["gap"; TCP_BYTES / 8]);
+                }
             }
         }
-        check(&structures, Err("member `segs_out` of `struct tcp_sock`"));
+        structures
     }
 
     #[track_caller]

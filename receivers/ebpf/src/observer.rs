@@ -32,10 +32,11 @@ const CHUNKS_PER_RUN: u32 = 8;
 
 /// Programs that are attached, and where to.
 const STATE_CHANGE: Attachment = Attachment { program: "on_state_change", tracepoint: "inet_sock_set_state" };
+/// Runs after the other, whatever that does.
+const STATE_CHANGE_SECOND: Attachment =
+    Attachment { program: "on_state_change_second", tracepoint: "inet_sock_set_state" };
 pub(crate) const RESET_SENT: Attachment =
     Attachment { program: "on_reset_sent", tracepoint: "tcp_send_reset" };
-const ATTACHED: [Attachment; 2] = [STATE_CHANGE, RESET_SENT];
-
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attachment {
     program: &'static str,
@@ -68,6 +69,7 @@ pub(crate) struct Observer {
     events: RingBuf<MapData>,
     wakeups: Wakeups,
     skipped: PerCpuArray<MapData, u64>,
+    taken_over: PerCpuArray<MapData, u64>,
     state: Mapped<WalkState>,
     sockets: Mapped<Socket>,
     tables: Mapped<Table>,
@@ -103,11 +105,14 @@ impl Observer {
         let open = |map| move |source| LoadError::OpenMap { map, source: Box::new(source) };
         let events = RingBuf::try_from(take_map(&mut programs, "EVENTS")).map_err(open("EVENTS"))?;
         let skipped = PerCpuArray::try_from(take_map(&mut programs, "SKIPPED")).map_err(open("SKIPPED"))?;
+        let taken_over =
+            PerCpuArray::try_from(take_map(&mut programs, "TAKEN_OVER")).map_err(open("TAKEN_OVER"))?;
         let mut observer = Self {
             variant,
             wakeups: Wakeups::new(&events).map_err(LoadError::WatchRing)?,
             events,
             skipped,
+            taken_over,
             state: map_memory(&programs, "WALK", 1)?,
             sockets: map_memory(&programs, "SOCKETS", MAX_SOCKETS as usize)?,
             tables: map_memory(&programs, "TABLES", MAX_TABLES as usize)?,
@@ -133,6 +138,7 @@ impl Observer {
             }
         }
         observer.attach(STATE_CHANGE)?;
+        observer.attach(STATE_CHANGE_SECOND)?;
         Ok((observer, degraded))
     }
 
@@ -213,21 +219,27 @@ impl Source for Observer {
     }
 
     fn skipped(&self, reason: SkipReason) -> Option<u64> {
-        let per_cpu = self.skipped.get(&(reason as u32), 0).ok()?;
-        let counted: u64 = per_cpu.iter().sum();
-        match reason {
-            SkipReason::Nested => Some(counted + self.n_not_run()),
-            _ => Some(counted),
-        }
+        // Before what was taken over: that is counted a moment later.
+        let n_not_run = if reason == SkipReason::Nested { self.n_not_run() } else { 0 };
+        Some(sum(&self.skipped, reason as u32)? + n_not_run)
     }
 }
 
 impl Observer {
-    /// Returns how often the kernel did not run a program because its CPU was running it.
+    /// Returns how often the kernel ran neither program at a change, or not the one at a reset, for its CPU was running it.
     fn n_not_run(&self) -> u64 {
-        let fds = ATTACHED.iter().filter_map(|it| self.programs.program(it.program)?.fd().ok());
-        fds.filter_map(|fd| recursion_misses(&fs::read_to_string(fdinfo(fd.as_fd())).ok()?)).sum()
+        let misses = |attachment: Attachment| {
+            let fd = self.programs.program(attachment.program)?.fd().ok()?;
+            recursion_misses(&fs::read_to_string(fdinfo(fd.as_fd())).ok()?)
+        };
+        let n_changes = misses(STATE_CHANGE).unwrap_or_default();
+        let n_taken_over = sum(&self.taken_over, 0).unwrap_or_default();
+        n_changes.saturating_sub(n_taken_over) + misses(RESET_SENT).unwrap_or_default()
     }
+}
+
+fn sum(counts: &PerCpuArray<MapData, u64>, idx: u32) -> Option<u64> {
+    Some(counts.get(&idx, 0).ok()?.iter().sum())
 }
 
 fn fdinfo(fd: BorrowedFd<'_>) -> PathBuf {

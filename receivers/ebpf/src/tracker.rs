@@ -268,7 +268,7 @@ impl Tracker {
     }
 
     fn on_opened(&mut self, record: &ConnectionRecord, moment: Moment) {
-        let ConnectionRecord { kind: _, pid: _, time, connecting_since, command: _, socket } = record;
+        let ConnectionRecord { time, connecting_since, socket, .. } = record;
         let role = if socket.state == state::SYN_SENT || *connecting_since != 0 {
             Role::Client
         } else {

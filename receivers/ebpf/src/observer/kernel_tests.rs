@@ -103,6 +103,41 @@ async fn a_reset_of_a_closed_end_is_its_senders() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// On a CPU that is in the middle of the first program the kernel gives a change to the second alone. Here the first is
+/// taken away.
+#[tokio::test]
+async fn what_the_first_program_does_not_see_the_second_records_once() -> anyhow::Result<()> {
+    enter_namespace()?;
+    set_up_loopback()?;
+    let (mut observer, _) = Observer::try_load(RING_BYTES, &VARIANTS)?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    for is_second in [false, true] {
+        if is_second {
+            raw_tracepoint(&mut observer.programs, STATE_CHANGE.program).unload()?;
+        }
+        for _ in 0..20 {
+            let client = TcpStream::connect(listener.local_addr()?)?;
+            let (mut server, _) = listener.accept()?;
+            drop(client);
+            ensure!(server.read(&mut [0])? == 0, "the client closed");
+        }
+        let (mut n_opened, mut n_closed) = (0, 0);
+        let netns = this_namespace()?;
+        observer.drain(|bytes| {
+            let (count, record) = match abi::Record::parse(bytes) {
+                Some(abi::Record::Opened(record)) => (&mut n_opened, record),
+                Some(abi::Record::Closed(record)) => (&mut n_closed, record),
+                _ => return,
+            };
+            if record.socket.netns == netns && record.is_second == u16::from(is_second) {
+                *count += 1;
+            }
+        });
+        ensure!((n_opened, n_closed) == (40, 40), "opened {n_opened}, closed {n_closed}");
+    }
+    Ok(())
+}
+
 /// Returns how connections of this namespace ended for their clients.
 fn client_reasons(observer: &mut Observer) -> anyhow::Result<Vec<End>> {
     let telemetry = Arc::new(Registry::default()).telemetry(Kind::Receiver, &"ebpf".parse().expect("an id"));

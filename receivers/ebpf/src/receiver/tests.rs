@@ -314,7 +314,7 @@ impl Source for Kernel {
 }
 
 fn record(kind: RecordKind, socket: Socket) -> ConnectionRecord {
-    ConnectionRecord { kind: kind as u32, time: 1, socket, ..ConnectionRecord::zeroed() }
+    ConnectionRecord { kind: kind as u16, time: 1, socket, ..ConnectionRecord::zeroed() }
 }
 
 /// A client's socket that has sent `bytes`, all acknowledged.

@@ -876,7 +876,7 @@ impl World {
     }
 
     fn record(&self, kind: RecordKind, socket: Socket) -> ConnectionRecord {
-        ConnectionRecord { kind: kind as u32, time: self.now, socket, ..ConnectionRecord::zeroed() }
+        ConnectionRecord { kind: kind as u16, time: self.now, socket, ..ConnectionRecord::zeroed() }
     }
 
     fn listen(&mut self, kind: RecordKind) {
@@ -885,7 +885,7 @@ impl World {
 
     fn listen_as(&mut self, kind: RecordKind, pid: u32) {
         let mut record = ListenerRecord {
-            kind: kind as u32,
+            kind: kind as u16,
             pid,
             inode: 5,
             netns: NETNS,
