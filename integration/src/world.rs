@@ -465,8 +465,12 @@ impl Drop for World {
 }
 
 /// Waits until no other process runs the oracle, because the machine's time and the ports of cases are shared; then
-/// removes what killed runs left behind.
-fn await_turn() -> anyhow::Result<()> {
+/// removes what killed runs left behind. The turn ends with this process.
+///
+/// # Errors
+///
+/// Something that was left behind cannot be removed.
+pub fn await_turn() -> anyhow::Result<()> {
     static TURN: OnceLock<Result<File, String>> = OnceLock::new();
     let turn = TURN.get_or_init(|| {
         let taken = File::create(LOCK).and_then(|file| {

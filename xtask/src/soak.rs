@@ -71,6 +71,10 @@ const MOST_MAPS_MIB: f64 = 8.0;
 const WARM_MINUTES: usize = 3;
 /// How much resident memory may differ from what it was then.
 const MOST_GROWTH: f64 = 1.05;
+/// Random rounds that one agent sees, unless it is killed in one.
+const ROUNDS_OF_AN_AGENT: u64 = 10;
+/// Differences after which to give up: something is broken that more rounds say nothing new of.
+const MOST_DIFFERENCES: usize = 5;
 /// As long as the agent's longest interval.
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -216,57 +220,59 @@ struct Minute {
     maps: f64,
 }
 
-/// What the oracle's program for random rounds sums up.
+/// What the oracle's program for random rounds says of the rounds that one agent saw.
 #[derive(Debug, Deserialize)]
-struct Summary {
-    first_seed: u64,
-    rounds: u64,
-    differences: Vec<Difference>,
-    #[serde(flatten)]
+struct Life {
+    seconds: u64,
+    difference: Option<(u64, String)>,
     counts: BTreeMap<String, u64>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Difference {
-    seed: u64,
-    agent_since: u64,
-    text: String,
-}
-
+/// Plays random rounds, so many to each agent that others who wait for the machine get their turn in between.
 fn random(workspace: &Workspace, agent: &Path, options: &Options) -> anyhow::Result<Section> {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
-    let seed = options.seed.unwrap_or_else(now);
-    let minutes = options.random_minutes;
-    eprintln!("soak: random cases for {minutes} min from seed {seed}");
+    let Options { random_minutes: minutes, rounds, .. } = *options;
+    let first_seed = options.seed.unwrap_or_else(now);
+    eprintln!("soak: random cases for {minutes} min from seed {first_seed}");
     command::run(command::cargo().args(["build", "--locked", "--package", "integration", "--bins"]))?;
-    let mut soak = Command::new(workspace.target.join("debug/soak"));
-    soak.args([seed, minutes * 60, options.rounds.unwrap_or(u64::MAX)].map(|it| it.to_string()));
-    let began = Instant::now();
-    let output = soak.env(command::AGENT, agent).stderr(Stdio::inherit()).output();
-    let output = output.context("cannot run the oracle's random rounds")?;
-    let line = String::from_utf8_lossy(&output.stdout);
-    let summary: Summary = serde_json::from_str(&line)
-        .with_context(|| format!("the random rounds ended with {}: {line}", output.status))?;
-    let Summary { first_seed, rounds, counts, differences } = summary;
+
+    let mut seed = first_seed;
+    let mut rest = rounds.unwrap_or(u64::MAX);
+    let (mut played, mut sums, mut notes) = (Duration::ZERO, BTreeMap::new(), Vec::new());
+    while rest > 0 && played.as_secs() < minutes * 60 && notes.len() < MOST_DIFFERENCES {
+        let n_rounds = rest.min(ROUNDS_OF_AN_AGENT);
+        let mut soak = Command::new(workspace.target.join("debug/soak"));
+        soak.args([seed, n_rounds].map(|it| it.to_string())).env(command::AGENT, agent);
+        let output =
+            soak.stderr(Stdio::inherit()).output().context("cannot run the oracle's random rounds")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let life: Life = serde_json::from_str(&said).with_context(|| {
+            format!("the rounds from seed {seed} on ended with {}: {said}", output.status)
+        })?;
+        played += Duration::from_secs(life.seconds);
+        for (what, n) in life.counts {
+            *sums.entry(what).or_insert(0) += n;
+        }
+        if let Some((at, text)) = life.difference {
+            eprintln!("soak: seed {at}: {text}");
+            notes.push(difference(seed, at, &text));
+        }
+        seed += n_rounds;
+        rest -= n_rounds;
+    }
+
     let mut rows = vec![
-        Row::told("time", format!("{} min", began.elapsed().as_secs() / 60)),
-        Row::told("rounds", rounds.to_string()),
-        Row::told("seeds", format!("{first_seed} to {}", first_seed + rounds.saturating_sub(1))),
+        Row::told("time", format!("{} min", played.as_secs() / 60)),
+        Row::told("seeds", format!("{first_seed} to {}", seed - 1)),
     ];
-    rows.extend(counts.iter().map(|(what, n)| Row::told(&what.replace('_', " "), n.to_string())));
-    rows.push(Row::exact("differences", differences.len() as f64, 0.0));
-    let notes = differences.iter().map(|Difference { seed, agent_since, text }| {
-        // What the agent logged stands before what differs.
-        let last: Vec<_> = text.lines().rev().take(2).collect();
-        let words = last.into_iter().rev().map(str::trim).collect::<Vec<_>>().join(" ");
-        format!(
-            "Seed {seed}, again by `cargo xtask soak --only random --seed {agent_since} --rounds {}`: {words}",
-            seed - agent_since + 1
-        )
-    });
+    rows.extend(sums.iter().map(|(what, n)| Row::told(&what.replace('_', " "), n.to_string())));
+    rows.push(Row::exact("differences", notes.len() as f64, 0.0));
+    let some = rounds.map(|it| format!(" --rounds {it}")).unwrap_or_default();
     Ok(Section {
         title: Part::Random.title(),
-        how: format!("`cargo xtask soak --only random --random-minutes {minutes} --seed {first_seed}`"),
+        how: format!(
+            "`cargo xtask soak --only random --random-minutes {minutes} --seed {first_seed}{some}`"
+        ),
         text: "Each round is a network of its own with some cases side by side, made from its seed: paths, address \
                families, sizes, counts, ends of all kinds, attempts that fail, lost packets, peers killed in the midst of \
                a transfer, peers killed together with their network. In half of the rounds the agent is stopped or killed \
@@ -275,8 +281,17 @@ fn random(workspace: &Workspace, agent: &Path, options: &Options) -> anyhow::Res
             .to_owned(),
         rows,
         table: Vec::new(),
-        notes: notes.collect(),
+        notes,
     })
+}
+
+/// Says how to play again what an agent counted wrong that saw the rounds from `since` on.
+fn difference(since: u64, seed: u64, text: &str) -> String {
+    // What the agent logged stands before what differs.
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    let last = lines[lines.len().saturating_sub(2)..].join(" ");
+    let rounds = seed - since + 1;
+    format!("Seed {seed}, again by `cargo xtask soak --only random --seed {since} --rounds {rounds}`: {last}")
 }
 
 impl Part {

@@ -1,9 +1,8 @@
-//! Plays random cases for as long as it is told: `soak <first seed> <seconds> [rounds]`, as root.
+//! Plays random cases to one agent: `soak <first seed> <rounds>`, as root.
 //!
-//! A round is a network of its own with random cases side by side, made from one seed. In the midst of it the agent may be
+//! A round is a network of its own with random cases side by side, made from its seed. In the midst of it the agent may be
 //! stopped or killed and started anew, peers are killed in the midst of transfers, and some are killed together with their
-//! network. An agent lives for some rounds. What is wrong goes to standard error with how to play it again; the sum of all,
-//! a [`Summary`] as JSON, to standard output.
+//! network. The first difference ends it. The sum of all, a [`Summary`] as JSON, goes to standard output.
 
 #![forbid(unsafe_code)]
 
@@ -23,129 +22,103 @@ use integration::{
     edges::{Edges, Totals},
     kernel,
     random::{self, Dice},
+    world,
 };
 use rustix::process::Signal;
 use serde::Serialize;
 
-/// Rounds that one agent lives for, unless a round starts it anew.
-const LIFE: u64 = 10;
-/// Differences after which to give up: something is broken that more rounds say nothing new of.
-const MOST_DIFFERENCES: usize = 5;
 /// Seeds of cases for each seed of a round.
 const CASES_PER_ROUND: u64 = 100;
 
 /// What was played, and what was found.
 #[derive(Debug, Default, Serialize)]
 struct Summary {
-    first_seed: u64,
+    /// How long it took, without the time that others had their turn.
+    seconds: u64,
+    /// The seed of the round that ended it, and what was wrong there.
+    difference: Option<(u64, String)>,
+    counts: Counts,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Counts {
     rounds: u64,
     cases: u64,
     connections: u64,
     failed_attempts: u64,
-    bytes: u64,
+    payload_bytes: u64,
     agents: u64,
-    stopped_in_the_midst: u64,
-    killed_in_the_midst: u64,
+    agents_stopped_in_the_midst: u64,
+    agents_killed_in_the_midst: u64,
     peers_killed_in_a_transfer: u64,
     peers_killed_with_their_network: u64,
-    differences: Vec<Difference>,
-}
-
-/// What an agent counted wrong.
-#[derive(Debug, Serialize)]
-struct Difference {
-    seed: u64,
-    /// Seed of the first round that this agent saw.
-    agent_since: u64,
-    text: String,
 }
 
 fn main() -> ExitCode {
-    let summary = arguments().and_then(|(seed, time, rounds)| soak(seed, time, rounds));
+    let summary = arguments().and_then(|(seed, rounds)| soak(seed, rounds));
     let told = summary.and_then(|summary| {
         let line = serde_json::to_string(&summary).context("cannot write the summary")?;
-        writeln!(std::io::stdout(), "{line}").context("cannot tell the summary")?;
-        Ok(summary.differences.is_empty())
+        writeln!(std::io::stdout(), "{line}").context("cannot tell the summary")
     });
     match told {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             note(&format!("{error:#}"));
-            ExitCode::from(2)
+            ExitCode::FAILURE
         }
     }
 }
 
-fn arguments() -> anyhow::Result<(u64, Duration, u64)> {
-    let all: Vec<String> = env::args().skip(1).collect();
-    let number = |text: &String| text.parse::<u64>().with_context(|| format!("`{text}` is no number"));
-    match &all[..] {
-        [seed, seconds] => Ok((number(seed)?, Duration::from_secs(number(seconds)?), u64::MAX)),
-        [seed, seconds, rounds] => {
-            Ok((number(seed)?, Duration::from_secs(number(seconds)?), number(rounds)?))
-        }
-        _ => bail!("expected `soak <first seed> <seconds> [rounds]`"),
+fn arguments() -> anyhow::Result<(u64, u64)> {
+    let numbers: Result<Vec<u64>, _> = env::args().skip(1).map(|text| text.parse()).collect();
+    match numbers.context("expected numbers")?[..] {
+        [seed, rounds] => Ok((seed, rounds)),
+        _ => bail!("expected `soak <first seed> <rounds>`"),
     }
 }
 
-/// Plays rounds until the time is over, or as many as wanted.
-fn soak(first_seed: u64, time: Duration, rounds: u64) -> anyhow::Result<Summary> {
+/// Plays rounds until there is a difference, or as many as wanted.
+fn soak(first_seed: u64, rounds: u64) -> anyhow::Result<Summary> {
+    world::await_turn()?;
     let start = Instant::now();
-    let mut summary = Summary { first_seed, ..Summary::default() };
-    let mut observer: Option<Observer> = None;
-    while start.elapsed() < time && summary.rounds < rounds && summary.differences.len() < MOST_DIFFERENCES {
-        let seed = first_seed + summary.rounds;
-        let mut dice = Dice::new(seed);
-        let observer_now = match observer.take().filter(|it| seed - it.since < LIFE) {
-            Some(observer) => observer,
-            None => Observer::start(seed, &mut dice, &mut summary)?,
-        };
-        let agent_since = observer_now.since;
-        let played = play(seed, &mut dice, observer_now, &mut summary);
-        summary.rounds += 1;
+    let mut counts = Counts::default();
+    let rights = [Rights::All, Rights::TwoCapabilities, Rights::Container];
+    let rights = rights[Dice::new(first_seed).below(rights.len())];
+    let mut observer = Observer { agent: launch(rights, &mut counts)?, rights };
+    let mut difference = None;
+    for seed in first_seed..first_seed + rounds {
+        let played = play(seed, observer, &mut counts);
+        counts.rounds += 1;
+        let Counts { rounds, cases, connections, .. } = &counts;
+        note(&format!(
+            "soak: seed {seed}: {} s, {rounds} rounds, {cases} cases, {connections} connections",
+            start.elapsed().as_secs()
+        ));
         match played {
-            Ok(next) => observer = Some(next),
+            Ok(next) => observer = next,
             Err(error) => {
-                let text = format!("{error:#}");
-                note(&format!(
-                    "seed {seed}: {text}\nto play it again: `cargo xtask soak --only random --seed {agent_since} \
-                     --rounds {}`",
-                    seed - agent_since + 1
-                ));
-                summary.differences.push(Difference { seed, agent_since, text });
+                difference = Some((seed, format!("{error:#}")));
+                break;
             }
         }
-        let Summary { rounds, cases, connections, differences, .. } = &summary;
-        note(&format!(
-            "soak: {} s, seed {seed}, {rounds} rounds, {cases} cases, {connections} connections, {} differences",
-            start.elapsed().as_secs(),
-            differences.len()
-        ));
     }
-    Ok(summary)
+    Ok(Summary { seconds: start.elapsed().as_secs(), difference, counts })
 }
 
 /// The agent under test.
 struct Observer {
     agent: Agent,
     rights: Rights,
-    since: u64,
 }
 
 impl Observer {
-    fn start(since: u64, dice: &mut Dice, summary: &mut Summary) -> anyhow::Result<Self> {
-        let rights = [Rights::All, Rights::TwoCapabilities, Rights::Container][dice.below(3)];
-        Ok(Self { agent: launch(rights, summary)?, rights, since })
-    }
-
     /// Ends the agent where connections are open, and starts another one.
-    fn restart(self, midst: Midst, moments: &[&Moment], summary: &mut Summary) -> anyhow::Result<Self> {
-        let Self { mut agent, rights, since } = self;
+    fn restart(self, midst: Midst, moments: &[&Moment], counts: &mut Counts) -> anyhow::Result<Self> {
+        let Self { mut agent, rights } = self;
         match midst {
-            Midst::Undisturbed => return Ok(Self { agent, rights, since }),
+            Midst::Undisturbed => return Ok(Self { agent, rights }),
             Midst::Stopped => {
-                summary.stopped_in_the_midst += 1;
+                counts.agents_stopped_in_the_midst += 1;
                 let last = agent.stop()?;
                 for moment in moments {
                     let found = Edges::of(&last, &moment.interest)?;
@@ -153,19 +126,19 @@ impl Observer {
                 }
             }
             Midst::Killed => {
-                summary.killed_in_the_midst += 1;
+                counts.agents_killed_in_the_midst += 1;
                 agent.signal(Signal::KILL)?;
                 agent.await_end(Duration::from_secs(5))?;
             }
         }
-        Ok(Self { agent: launch(rights, summary)?, rights, since })
+        Ok(Self { agent: launch(rights, counts)?, rights })
     }
 }
 
-fn launch(rights: Rights, summary: &mut Summary) -> anyhow::Result<Agent> {
+fn launch(rights: Rights, counts: &mut Counts) -> anyhow::Result<Agent> {
     let agent = Agent::launch(LIVE, rights, &[])?;
     agent.await_observation()?;
-    summary.agents += 1;
+    counts.agents += 1;
     Ok(agent)
 }
 
@@ -181,7 +154,8 @@ enum Midst {
 }
 
 /// Plays the round of a seed, and returns who observed its end.
-fn play(seed: u64, dice: &mut Dice, observer: Observer, summary: &mut Summary) -> anyhow::Result<Observer> {
+fn play(seed: u64, observer: Observer, counts: &mut Counts) -> anyhow::Result<Observer> {
+    let mut dice = Dice::new(seed);
     let midst = [Midst::Undisturbed, Midst::Undisturbed, Midst::Stopped, Midst::Killed][dice.below(4)];
     let n_cases = 20 + dice.below(21) as u64;
     let first = seed * CASES_PER_ROUND;
@@ -208,11 +182,11 @@ fn play(seed: u64, dice: &mut Dice, observer: Observer, summary: &mut Summary) -
         (held, others.join().expect("a case does not panic"))
     });
     let (held, over) = (held?, over?);
-    over.iter().for_each(|moment| summary.count(moment));
+    over.iter().for_each(|moment| counts.count(moment));
 
     let so_far: Vec<_> = held.iter().map(|(_, moment)| moment).chain(&over).collect();
     let observer =
-        observer.restart(midst, &so_far, summary).with_context(|| format!("{midst:?} in the midst"))?;
+        observer.restart(midst, &so_far, counts).with_context(|| format!("{midst:?} in the midst"))?;
     // What an agent has seen end is not its successor's.
     let mut over = if midst == Midst::Undisturbed { over } else { Vec::new() };
 
@@ -227,15 +201,15 @@ fn play(seed: u64, dice: &mut Dice, observer: Observer, summary: &mut Summary) -
         finished.map(|moment| (moment, before)).with_context(|| format!("{:?}, agent {midst:?}", play.case()))
     };
     let mut finished = side_by_side(going, finish)?;
-    summary.peers_killed_in_a_transfer +=
+    counts.peers_killed_in_a_transfer +=
         finished.iter().filter(|(it, _)| it.latitude.is_some()).count() as u64;
     for ((play, before), _) in leaving {
         finished.push((play.abandon(&before)?, before));
-        summary.peers_killed_with_their_network += 2;
+        counts.peers_killed_with_their_network += 2;
     }
     drop(world);
     for (moment, before) in &finished {
-        summary.count(moment);
+        counts.count(moment);
         over.push(seen(moment, before));
     }
     agent.expect_all(&over).with_context(|| format!("after the network is gone, agent {midst:?}"))?;
@@ -265,13 +239,13 @@ fn side_by_side<T: Send, R: Send>(
     })
 }
 
-impl Summary {
+impl Counts {
     fn count(&mut self, moment: &Moment) {
         let Totals { request, response, opened, failed, .. } = moment.truth();
         self.cases += 1;
         self.connections += opened;
         self.failed_attempts += failed.values().sum::<u64>();
-        self.bytes += request + response;
+        self.payload_bytes += request + response;
     }
 }
 
