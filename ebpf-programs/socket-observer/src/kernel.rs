@@ -68,6 +68,22 @@ fn probe<T: Pod>(to: *mut T, address: u64) -> bool {
     unsafe { generated::bpf_probe_read_kernel(to.cast(), size::<T>(), address as *const c_void) == 0 }
 }
 
+/// Makes a value all zeros, a word at a time: what the compiler would call for it goes byte by byte.
+#[inline(always)]
+pub(crate) fn zero<T: Pod>(value: &mut T) {
+    const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() == 8, "the value is whole words") };
+    let words = core::ptr::from_mut(value).cast::<u64>();
+    let mut idx = 0;
+    while idx < size_of::<T>() / 8 {
+        // SAFETY: in bounds.
+        let word = unsafe { words.add(idx) };
+        // SAFETY: a word of the value, which is aligned for it and for which every pattern is valid. Volatile, or the
+        // compiler would see through it.
+        unsafe { word.write_volatile(0) };
+        idx += 1;
+    }
+}
+
 /// Reads a string of the kernel in place, cut to the room; empty if the address is not readable.
 #[inline(always)]
 pub(crate) fn read_str<const N: usize>(text: &mut [u8; N], address: u64) {

@@ -4,11 +4,10 @@ use abi::{
     ConnectionRecord, ListenerRecord, RecordKind, SkipReason,
     state::{CLOSE, ESTABLISHED, LISTEN, SYN_RECV, SYN_SENT, is_connected},
 };
-use bytemuck::Zeroable;
 
 use crate::{
     cgroup,
-    kernel::{constant, current_process, now, offset, read},
+    kernel::{constant, current_process, now, offset, read, zero},
     maps::{HANDSHAKES, Handshake, Lodger, Room, count_skipped, count_taken_over, emit, seen, with_room},
     sample::{self, Sock},
 };
@@ -156,7 +155,7 @@ impl Change {
     /// Writes what every record has; the rest is zero.
     #[inline(always)]
     fn begin(self, record: &mut ConnectionRecord, kind: RecordKind, sock: &Sock) {
-        *record = ConnectionRecord::zeroed();
+        zero(record);
         record.kind = kind as u16;
         record.is_second = u16::from(self.by == Lodger::Second);
         record.time = now();

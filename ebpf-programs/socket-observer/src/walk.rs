@@ -18,11 +18,10 @@ use aya_ebpf::{
     cty::c_void,
     helpers::{bpf_loop, generated::bpf_for_each_map_elem},
 };
-use bytemuck::Zeroable;
 
 use crate::{
     cgroup,
-    kernel::{constant, current_net, current_process_id, offset, read, read_into},
+    kernel::{constant, current_net, current_process_id, offset, read, read_into, zero},
     maps::{self, ELEMENTS, Scratch, count_skipped, walk_state},
     sample::{self, Common},
 };
@@ -444,7 +443,7 @@ fn end_flat(first: u32) {
 /// Copies a socket. Whose it is, the receiver knows of all but a few: that is half of the cost.
 #[inline(always)]
 fn copy(to: &mut Socket, scratch: &mut Scratch, socket: u64, with_ends: bool) {
-    *to = Socket::zeroed();
+    zero(to);
     let is_whole = sample::copy_moving(to, &mut scratch.tcp, &mut scratch.moving, socket);
     let common = Common::of(socket);
     to.netns = common.netns();
