@@ -71,7 +71,7 @@ fn probe<T: Pod>(to: *mut T, address: u64) -> bool {
 /// Makes a value all zeros, a word at a time: what the compiler would call for it goes byte by byte.
 #[inline(always)]
 pub(crate) fn zero<T: Pod>(value: &mut T) {
-    const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() == 8, "the value is whole words") };
+    const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8, "the value is whole words") };
     let words = core::ptr::from_mut(value).cast::<u64>();
     let mut idx = 0;
     while idx < size_of::<T>() / 8 {
