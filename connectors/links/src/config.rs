@@ -60,12 +60,8 @@ impl component::Config for Config {
         let mut invalid = Vec::from_iter(InvalidSetting::check_duration("interval", *interval, allowed));
         if expire_after < interval {
             let [actual, least] = [*expire_after, *interval].map(humantime::format_duration);
-            invalid.push(InvalidSetting {
-                path: "expire_after".to_owned(),
-                message: format!(
-                    "`expire_after` is {actual}, expected at least `interval`, which is {least}"
-                ),
-            });
+            let expected = format!("at least `interval`, which is {least}");
+            invalid.push(InvalidSetting::new("expire_after", expected, actual));
         }
         invalid
     }

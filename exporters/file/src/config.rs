@@ -53,18 +53,9 @@ const fn default_max_files() -> NonZeroU32 {
 impl component::Config for Config {
     fn validate(&self) -> Vec<InvalidSetting> {
         let Self { path, mode: _, max_bytes, max_files: _ } = self;
-        let mut invalid = Vec::new();
-        if path.as_os_str().is_empty() {
-            invalid.push(InvalidSetting {
-                path: "path".to_owned(),
-                message: "`path` is empty, expected the name of a file".to_owned(),
-            });
-        }
+        let mut invalid = Vec::from_iter(InvalidSetting::check_file("path", path));
         if *max_bytes < MIN_BYTES {
-            invalid.push(InvalidSetting {
-                path: "max_bytes".to_owned(),
-                message: format!("`max_bytes` is {max_bytes}, expected at least {MIN_BYTES}"),
-            });
+            invalid.push(InvalidSetting::new("max_bytes", format!("at least {MIN_BYTES}"), max_bytes));
         }
         invalid
     }

@@ -18,7 +18,7 @@ pub(crate) fn parse(factory: &Factory, section: &Value) -> Result<Box<dyn Settin
     if invalid.is_empty() {
         return Ok(settings);
     }
-    Err(lines(invalid.iter().map(|it| complaint(&it.path, &it.message))))
+    Err(lines(invalid.iter().map(|it| complaint(&it.path, &it.to_string()))))
 }
 
 fn complaint(path: &str, message: &str) -> String {

@@ -134,8 +134,10 @@ impl Default for Settings {
 impl Config for Settings {
     fn validate(&self) -> Vec<InvalidSetting> {
         let n_labels = self.labels.len();
-        let message = format!("there are {n_labels} labels, expected at most 2");
-        (n_labels > 2).then(|| InvalidSetting { path: "labels".to_owned(), message }).into_iter().collect()
+        (n_labels > 2)
+            .then(|| InvalidSetting::new("labels", "at most 2 labels", n_labels))
+            .into_iter()
+            .collect()
     }
 }
 

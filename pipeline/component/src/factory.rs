@@ -1,4 +1,4 @@
-use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{fmt, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 
 use figment::value::Value;
 use model::Signal;
@@ -69,13 +69,15 @@ impl Stability {
     }
 }
 
-/// A setting that parsed and still cannot be used.
+/// A setting that parsed and still cannot be used. Displayed without its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidSetting {
     /// Where the setting is, inside the component's section: keys separated by dots.
     pub path: String,
-    /// What is wrong and what is expected: lower case, names in backticks, no full stop.
-    pub message: String,
+    /// What is expected, as it follows this word.
+    pub expected: String,
+    /// What was found. Not shown if it came from a variable.
+    pub found: String,
 }
 
 impl InvalidSetting {
@@ -83,6 +85,17 @@ impl InvalidSetting {
     ///
     /// Points in time are computed from these, and time ends: what is added to now must have a ceiling.
     pub const MAX_INTERVAL: Duration = Duration::from_hours(24);
+
+    /// Reports what is wrong with the setting at `path`.
+    pub fn new(path: impl Into<String>, expected: impl Into<String>, found: impl fmt::Display) -> Self {
+        Self { path: path.into(), expected: expected.into(), found: found.to_string() }
+    }
+
+    /// Checks that the name of a file is one.
+    pub fn check_file(path: &str, actual: &Path) -> Option<Self> {
+        let is_empty = actual.as_os_str().is_empty();
+        is_empty.then(|| Self::new(path, "the name of a file", "an empty text"))
+    }
 
     /// Checks that a duration is within bounds; says which one is passed, in the words of a configuration.
     pub fn check_duration(path: &str, actual: Duration, allowed: RangeInclusive<Duration>) -> Option<Self> {
@@ -92,8 +105,14 @@ impl InvalidSetting {
             _ => return None,
         };
         let [actual, bound] = [actual, bound].map(humantime::format_duration);
-        let message = format!("`{path}` is {actual}, expected {which} {bound}");
-        Some(Self { path: path.to_owned(), message })
+        Some(Self::new(path, format!("{which} {bound}"), actual))
+    }
+}
+
+impl fmt::Display for InvalidSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path: _, expected, found } = self;
+        write!(f, "expected {expected}, found {found}")
     }
 }
 
@@ -306,14 +325,14 @@ mod tests {
     fn a_duration_out_of_bounds_is_told_as_it_is_written() {
         let allowed = Duration::from_millis(100)..=InvalidSetting::MAX_INTERVAL;
         for (actual, expected) in [
-            (Duration::ZERO, Some("`wait` is 0s, expected at least 100ms")),
-            (Duration::from_millis(99), Some("`wait` is 99ms, expected at least 100ms")),
+            (Duration::ZERO, Some("expected at least 100ms, found 0s")),
+            (Duration::from_millis(99), Some("expected at least 100ms, found 99ms")),
             (Duration::from_millis(100), None),
             (Duration::from_hours(24), None),
-            (Duration::from_hours(25), Some("`wait` is 1day 1h, expected at most 1day")),
+            (Duration::from_hours(25), Some("expected at most 1day, found 1day 1h")),
         ] {
             let invalid = InvalidSetting::check_duration("wait", actual, allowed.clone());
-            assert_eq!(invalid.as_ref().map(|it| it.message.as_str()), expected);
+            assert_eq!(invalid.map(|it| it.to_string()).as_deref(), expected);
         }
     }
 }

@@ -39,7 +39,7 @@ fn read_service(layers: &Layers, errors: &mut Vec<Diagnostic>) -> Option<Service
     }
     let section = Section { layers, path: &["service"], name: "`service`" };
     let service: Service = section.read(value, |it| it.deserialize().map_err(Box::new), errors)?;
-    errors.extend(service.validate().iter().map(|it| section.invalid(&it.path, &it.message)));
+    section.report_invalid(&service.validate(), errors);
     Some(service)
 }
 

@@ -99,14 +99,12 @@ impl Service {
     /// Checks bounds that types cannot express.
     pub(crate) fn validate(&self) -> Vec<InvalidSetting> {
         let Self { shutdown_timeout, queue_size } = self;
-        let mut invalid = Vec::new();
-        if *shutdown_timeout > Self::MAX_SHUTDOWN_TIMEOUT {
-            let message = "expected at most `1h`".to_owned();
-            invalid.push(InvalidSetting { path: "shutdown_timeout".to_owned(), message });
-        }
+        let allowed = Duration::ZERO..=Self::MAX_SHUTDOWN_TIMEOUT;
+        let mut invalid =
+            Vec::from_iter(InvalidSetting::check_duration("shutdown_timeout", *shutdown_timeout, allowed));
         if queue_size.get() > Self::MAX_QUEUE_SIZE {
-            let message = format!("expected at most {}, found {queue_size}", Self::MAX_QUEUE_SIZE);
-            invalid.push(InvalidSetting { path: "queue_size".to_owned(), message });
+            let expected = format!("at most {}", Self::MAX_QUEUE_SIZE);
+            invalid.push(InvalidSetting::new("queue_size", expected, queue_size));
         }
         invalid
     }

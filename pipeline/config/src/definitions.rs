@@ -61,7 +61,7 @@ fn read_one<'a>(
     let section = Section { layers, path, name: &name };
     let settings = section.read(value.clone(), |it| factory.parse(it), errors);
     if let Some(settings) = &settings {
-        errors.extend(settings.validate().iter().map(|it| section.invalid(&it.path, &it.message)));
+        section.report_invalid(&settings.validate(), errors);
     }
     Definition { factory: Some(factory), settings }
 }

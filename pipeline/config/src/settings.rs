@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use component::InvalidSetting;
 use figment::{
     error::{Error, Kind},
     value::Value,
@@ -68,10 +69,18 @@ impl Section<'_> {
         }
     }
 
-    /// Reports a setting that parsed and still cannot be used. Keys in `path` are separated by dots.
-    pub(crate) fn invalid(&self, path: &str, message: &str) -> Diagnostic {
-        let keys = self.split(path);
-        self.locate(&keys).at_value(format!("{}: {message}", self.what(&keys)), None)
+    /// Reports settings that parsed and still cannot be used, but for those whose value is reported as broken already: a
+    /// variable that is not set is not an empty text.
+    pub(crate) fn report_invalid(&self, invalid: &[InvalidSetting], errors: &mut Vec<Diagnostic>) {
+        errors.extend(invalid.iter().filter_map(|invalid| {
+            let keys = self.split(&invalid.path);
+            let located = self.locate(&keys);
+            if located.node.is_broken() {
+                return None;
+            }
+            let message = wording::invalid(invalid, located.node, located.written());
+            Some(located.at_value(format!("{}: {message}", self.what(&keys)), None))
+        }));
     }
 
     /// Says in words what is at a path: an element of a list by its number, counted from one.

@@ -1,5 +1,6 @@
 use std::{fmt::Display, net::Ipv6Addr};
 
+use component::InvalidSetting;
 use figment::error::{Actual, Kind};
 
 use crate::{
@@ -21,7 +22,7 @@ pub(crate) fn describe(kind: &Kind, node: &Node, written: &str) -> (String, Opti
                 (Actual::Unsigned(number), "a duration") if secret.is_none() => {
                     Some(format!("add a unit, such as `{number}s`"))
                 }
-                (Actual::Unsigned(_) | Actual::Float(_) | Actual::Bool(_), "a string") => {
+                (Actual::Unsigned(_) | Actual::Float(_) | Actual::Bool(_), "a string" | "path string") => {
                     Some("put text that looks like another type in quotes".to_owned())
                 }
                 (Actual::Option | Actual::Unit, _) => Some("remove the key for its default".to_owned()),
@@ -54,6 +55,14 @@ pub(crate) fn describe(kind: &Kind, node: &Node, written: &str) -> (String, Opti
             (text, help.map(str::to_owned))
         }
         other => (other.to_string(), None),
+    }
+}
+
+/// Says what is wrong with a value that could be read. Never tells what a variable holds.
+pub(crate) fn invalid(invalid: &InvalidSetting, node: &Node, written: &str) -> String {
+    match &node.substituted {
+        Some(_) => format!("expected {}, found {} from `{written}`", invalid.expected, node.describe()),
+        None => invalid.to_string(),
     }
 }
 
@@ -129,7 +138,7 @@ fn show(actual: &Actual) -> String {
 fn translate(expected: &str) -> String {
     let words = match expected {
         "a boolean" => "`true` or `false`",
-        "a string" => "text",
+        "a string" | "path string" => "text",
         "a sequence" => "a list",
         "a map" => "a map of settings",
         "a duration" => "a duration such as `5s`",

@@ -41,9 +41,13 @@ impl component::Config for Config {
         services
             .iter()
             .filter(|(_, name)| unusable(name))
-            .map(|(port, _)| InvalidSetting {
-                path: format!("services.{port}"),
-                message: format!("expected a name of at most {MAX_SERVICE_LEN} printable characters"),
+            .map(|(port, name)| {
+                let expected = format!("a name of at most {MAX_SERVICE_LEN} printable characters");
+                let found = match name.chars().count() {
+                    n_chars if n_chars > MAX_SERVICE_LEN => format!("one of {n_chars}"),
+                    _ => "one with a control character".to_owned(),
+                };
+                InvalidSetting::new(format!("services.{port}"), expected, found)
             })
             .collect()
     }

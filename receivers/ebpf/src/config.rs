@@ -87,10 +87,8 @@ impl component::Config for Config {
         }
         let bytes = ring_bytes.get();
         if !bytes.is_power_of_two() || !(MIN_RING_BYTES..=MAX_RING_BYTES).contains(&bytes) {
-            let message = format!(
-                "`ring_bytes` is {bytes}, expected a power of two from {MIN_RING_BYTES} to {MAX_RING_BYTES}"
-            );
-            invalid.push(InvalidSetting { path: "ring_bytes".to_owned(), message });
+            let expected = format!("a power of two from {MIN_RING_BYTES} to {MAX_RING_BYTES}");
+            invalid.push(InvalidSetting::new("ring_bytes", expected, bytes));
         }
         invalid
     }

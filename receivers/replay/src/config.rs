@@ -58,20 +58,10 @@ const fn default_on_error() -> OnError {
 impl component::Config for Config {
     fn validate(&self) -> Vec<InvalidSetting> {
         let Self { path, speed, times: _, on_error: _ } = self;
-        let mut invalid = Vec::new();
-        if path.as_os_str().is_empty() {
-            invalid.push(InvalidSetting {
-                path: "path".to_owned(),
-                message: "`path` is empty, expected the name of a file".to_owned(),
-            });
-        }
+        let mut invalid = Vec::from_iter(InvalidSetting::check_file("path", path));
         if !speed.is_finite() || *speed < 0.0 {
-            invalid.push(InvalidSetting {
-                path: "speed".to_owned(),
-                message: format!(
-                    "`speed` is {speed}, expected a factor above 0, or 0 for as fast as possible"
-                ),
-            });
+            let expected = "a factor above 0, or 0 for as fast as possible";
+            invalid.push(InvalidSetting::new("speed", expected, speed));
         }
         invalid
     }

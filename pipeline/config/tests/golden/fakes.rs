@@ -2,7 +2,7 @@
 
 #![expect(dead_code, reason = "a test reads settings by their `Debug` alone")]
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use component::{BoxError, Config, Context, Exporter, Factory, InvalidSetting, Processor, Receiver};
 use model::Signal;
@@ -33,7 +33,7 @@ macro_rules! config {
     ($($type:ty),*) => { $(impl Config for $type {})* };
 }
 
-config!(Ebpf, Replay, None, Join, Debug, Otlp, Prometheus);
+config!(Ebpf, None, Join, Debug, Otlp, Prometheus);
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,7 +67,13 @@ impl TryFrom<String> for Cidr {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Replay {
-    pub path: String,
+    pub path: PathBuf,
+}
+
+impl Config for Replay {
+    fn validate(&self) -> Vec<InvalidSetting> {
+        InvalidSetting::check_file("path", &self.path).into_iter().collect()
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -96,13 +102,11 @@ impl Config for Links {
     fn validate(&self) -> Vec<InvalidSetting> {
         let mut invalid = Vec::new();
         if self.interval < Duration::from_millis(100) {
-            let message = format!("expected at least `100ms`, found `{:?}`", self.interval);
-            invalid.push(InvalidSetting { path: "interval".to_owned(), message });
+            invalid.push(InvalidSetting::new("interval", "at least 100ms", format!("{:?}", self.interval)));
         }
         for (name, bounds) in &self.buckets {
             if !bounds.is_sorted() {
-                let message = "expected bounds that rise".to_owned();
-                invalid.push(InvalidSetting { path: format!("buckets.{name}"), message });
+                invalid.push(InvalidSetting::new(format!("buckets.{name}"), "bounds that rise", "others"));
             }
         }
         invalid
