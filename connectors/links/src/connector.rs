@@ -24,13 +24,15 @@ pub(crate) struct LinksConnector {
     overflowing: bool,
     forgetting: Episode,
     last_sent: UnixNanos,
+    /// Records that no totals have told of that were sent as a whole.
+    n_untold: u64,
 }
 
 impl LinksConnector {
     pub(crate) fn new(aggregate: Aggregate, interval: Duration, instruments: Instruments) -> Self {
         let forgetting = Episode::new(QUIET);
         let last_sent = UnixNanos::default();
-        Self { aggregate, interval, instruments, overflowing: false, forgetting, last_sent }
+        Self { aggregate, interval, instruments, overflowing: false, forgetting, last_sent, n_untold: 0 }
     }
 
     async fn drive(mut self, mut input: Input, output: Output) -> Result<(), BoxError> {
@@ -54,6 +56,7 @@ impl LinksConnector {
                 batch = input.recv() => match batch {
                     Some(Batch::Flows(flows)) => {
                         let now = now();
+                        self.n_untold += flows.records.len() as u64;
                         for flow in &flows.records {
                             self.aggregate.push(flow, now);
                         }
@@ -82,6 +85,7 @@ impl LinksConnector {
         }
         self.aggregate.sent(time);
         self.last_sent = time;
+        self.n_untold = 0;
         Ok(())
     }
 
@@ -107,6 +111,14 @@ impl LinksConnector {
             Some(EpisodeChange::Ended) => info!(connections, "there is room for every connection again"),
             None => {}
         }
+    }
+}
+
+impl Drop for LinksConnector {
+    /// Counts what no totals will tell of any more, if the end did not wait for them: at the deadline of a drain, and when
+    /// nobody takes totals any more.
+    fn drop(&mut self) {
+        self.instruments.lost(self.n_untold);
     }
 }
 

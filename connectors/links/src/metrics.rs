@@ -10,6 +10,7 @@ pub(crate) struct Instruments {
     forgotten: Counter,
     expired: Counter,
     wrong_signal: Counter,
+    dropped_shutdown: Counter,
     links: Gauge,
     connections: Gauge,
 }
@@ -36,6 +37,7 @@ impl Instruments {
                 "Links removed after `expire_after` without a connection.",
             ),
             wrong_signal: telemetry.dropped(Signal::Metrics, "wrong_signal"),
+            dropped_shutdown: telemetry.dropped(Signal::Flows, "shutdown"),
             links: gauge("ridley.links.links", "{link}", "Links kept apart at present."),
             connections: gauge(
                 "ridley.links.connections",
@@ -56,6 +58,11 @@ impl Instruments {
         self.links.set(number(aggregate.n_links()));
         self.connections.set(number(aggregate.n_connections()));
         report
+    }
+
+    /// Counts records whose totals were not sent when the connector was ended.
+    pub(crate) fn lost(&self, n_records: u64) {
+        self.dropped_shutdown.add(n_records);
     }
 
     /// Counts items of a signal that the connector does not take.

@@ -6,6 +6,7 @@ use component_test::{Compliance, Harness, flow, flows};
 use links_connector::factory;
 use model::{Batch, CloseReason, Traffic};
 use opentelemetry_proto::tonic::metrics::v1::{NumberDataPoint, metric, number_data_point};
+use tokio::time;
 
 #[tokio::test(start_paused = true)]
 async fn the_connector_does_what_every_component_does() {
@@ -66,6 +67,29 @@ async fn the_drain_sends_the_last_totals() {
     harness.send(flows([flow().opened(1).request(5), flow().request(6).closed(CloseReason::Normal)])).await;
     let outcome = harness.finish().await;
     assert_eq!(outcome.batches.iter().map(bytes).collect::<Vec<_>>(), [11]);
+}
+
+/// What was added up and could not be told is lost, and counted, whether totals are on their way or not yet due.
+#[tokio::test(start_paused = true)]
+async fn records_without_totals_at_a_forced_end_are_dropped() {
+    for (wait, sends) in [(Duration::from_millis(1), false), (Duration::from_secs(1), true)] {
+        let harness = Harness::start_blocked(&factory(), "").await;
+        harness.send(flows([flow().opened(1).request(5), flow().request(6)])).await;
+        time::sleep(wait).await;
+        let outcome = harness.end_by_force(Duration::ZERO).await;
+        assert_eq!((outcome.ledger.produced > 0, outcome.ledger.dropped), (sends, 2));
+    }
+}
+
+/// What totals have told of is not lost.
+#[tokio::test(start_paused = true)]
+async fn only_what_came_after_the_last_totals_is_dropped() {
+    let mut harness = Harness::start(&factory(), "interval: 1s").await;
+    harness.send(flows([flow().opened(1), flow().request(6)])).await;
+    assert!(harness.recv().await.is_some());
+    harness.send(flows([flow().request(7)])).await;
+    time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(harness.end_by_force(Duration::ZERO).await.ledger.dropped, 1);
 }
 
 #[tokio::test(start_paused = true)]

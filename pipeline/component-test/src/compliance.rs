@@ -8,6 +8,7 @@ use std::{
 use component::{Factory, Kind};
 use figment::value::{Dict, Value};
 use model::Batch;
+use tokio::time;
 
 use crate::{
     Harness, Ledger, Outcome, ledger,
@@ -132,6 +133,8 @@ impl Compliance {
     ///   What it counts as passed on is what came out.
     /// - Without input it ends, and a processor sends nothing.
     /// - It ends when the next component has stopped; that may be an error, not a panic.
+    /// - When its time is over while the next component takes nothing, a receiver has ended by itself, as has an exporter.
+    ///   A processor or connector that is ended by force then has counted as dropped what it held.
     /// - Its metrics are named in this project's way, and described.
     ///
     /// # Panics
@@ -151,6 +154,8 @@ impl Compliance {
         if self.factory.kind() != Kind::Exporter {
             self.check_without_consumer().await;
         }
+        self.check_forced_end(Duration::ZERO).await;
+        self.check_forced_end(Duration::from_secs(10)).await;
     }
 
     fn check_description(&self) {
@@ -213,6 +218,30 @@ impl Compliance {
         }
     }
 
+    async fn check_forced_end(&self, timeout: Duration) {
+        let harness = Harness::start_blocked(&self.factory, &self.settings).await;
+        for batch in &self.input {
+            harness.send(batch.clone()).await;
+        }
+        // Time to take the input, too little for a timer.
+        time::sleep(Duration::from_millis(1)).await;
+        let outcome = harness.end_by_force(timeout).await;
+        let ledger = outcome.ledger;
+        match self.factory.kind() {
+            Kind::Processor => self.check_accounts(&outcome),
+            // What it passes on are not the items that it took, so they only compare if there are none.
+            Kind::Connector if ledger.produced == 0 => assert_eq!(
+                ledger.consumed, ledger.dropped,
+                "items taken and items dropped, of a connector that is ended before it sent anything"
+            ),
+            Kind::Connector => {}
+            Kind::Receiver | Kind::Exporter if timeout.is_zero() => {}
+            Kind::Receiver | Kind::Exporter => {
+                assert!(outcome.result.is_ok(), "when its time is over: {:?}", outcome.result);
+            }
+        }
+    }
+
     async fn run(&self, input: &[Batch]) -> Outcome {
         let mut harness = Harness::start(&self.factory, &self.settings).await;
         let mut received = Vec::new();
@@ -239,24 +268,30 @@ impl Compliance {
             panic!("the component ended with an error although nothing failed: {err}");
         }
         let sent: u64 = input.iter().map(Batch::n_items).sum();
-        let Ledger { consumed, produced, dropped, queued } = outcome.ledger;
+        let Ledger { consumed, produced, dropped: _, queued } = outcome.ledger;
         assert_eq!(produced, outcome.n_items(), "items counted as passed on, and items that came out");
         if self.factory.kind() == Kind::Receiver {
             return;
         }
         assert_eq!((consumed, queued), (sent, 0), "items taken and items left, of {sent} that were sent");
         if self.factory.kind() == Kind::Processor {
-            let merged: i64 = self.merging.iter().map(|it| ledger::value(&outcome.registry, it, &[])).sum();
-            let accounted = produced + dropped + merged.cast_unsigned();
-            assert_eq!(
-                consumed, accounted,
-                "items taken, and the sum of {produced} passed on, {dropped} dropped and {merged} merged"
-            );
+            self.check_accounts(outcome);
         }
         for batch in &outcome.batches {
             let signal = batch.signal();
             assert!(self.factory.emits().contains(&signal), "{signal} came out, which is not declared");
         }
+    }
+
+    /// Checks that a processor counted what became of every item that it took.
+    fn check_accounts(&self, outcome: &Outcome) {
+        let Ledger { consumed, produced, dropped, queued: _ } = outcome.ledger;
+        let merged: i64 = self.merging.iter().map(|it| ledger::value(&outcome.registry, it, &[])).sum();
+        assert_eq!(
+            consumed,
+            produced + dropped + merged.cast_unsigned(),
+            "items taken, and the sum of {produced} passed on, {dropped} dropped and {merged} merged"
+        );
     }
 
     async fn check_without_input(&self) {

@@ -4,9 +4,9 @@ use component::{
     BoxError, Closed, Context, Created, ErrorChain, Factory, Id, Input, Kind, Notices, Output, Registry,
     ShutdownTrigger, channel,
 };
-use model::Batch;
+use model::{Batch, Flows};
 use tokio::{
-    task::JoinHandle,
+    task::{JoinError, JoinHandle},
     time::{self, Instant},
 };
 
@@ -14,6 +14,9 @@ use crate::{Ledger, settings, value};
 
 /// Longest that anything a test waits for may take. Under paused time it costs nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How much later than its deadline a component is ended by force.
+const MARGIN: Duration = Duration::from_millis(250);
 
 /// Batches that fit into each channel around a component under test.
 const CAPACITY: usize = 1024;
@@ -55,10 +58,7 @@ impl Harness {
     ///
     /// If the settings are refused or the component cannot be created.
     pub async fn start(factory: &Factory, yaml: &str) -> Self {
-        match Self::try_start(factory, yaml).await {
-            Ok(harness) => harness,
-            Err(err) => panic!("cannot create `{}`: {}", factory.type_name(), ErrorChain(&*err)),
-        }
+        Self::try_start(factory, yaml).await.unwrap_or_else(|err| refused(factory, &err))
     }
 
     /// Creates a component from the YAML of its section and runs it.
@@ -88,6 +88,24 @@ impl Harness {
         yaml: &str,
         capacity: usize,
     ) -> Result<Self, BoxError> {
+        Self::assemble(factory, yaml, capacity, false).await
+    }
+
+    /// As [`Harness::start`], with an output that never takes anything: the component waits for room.
+    ///
+    /// # Panics
+    ///
+    /// If the settings are refused or the component cannot be created.
+    pub async fn start_blocked(factory: &Factory, yaml: &str) -> Self {
+        Self::assemble(factory, yaml, CAPACITY, true).await.unwrap_or_else(|err| refused(factory, &err))
+    }
+
+    async fn assemble(
+        factory: &Factory,
+        yaml: &str,
+        capacity: usize,
+        is_blocked: bool,
+    ) -> Result<Self, BoxError> {
         let settings = match settings(factory, yaml) {
             Ok(settings) => settings,
             Err(message) => panic!("`{}` refuses its settings: {message}", factory.type_name()),
@@ -111,7 +129,11 @@ impl Harness {
         let test = outside.telemetry(Kind::Exporter, &"test".parse().expect("`test` is an id"));
         let (sender, own_input) = channel(capacity, &telemetry);
         let input = Output::new(vec![sender], &test);
-        let (sender, output) = channel(capacity, &test);
+        let (sender, output) = channel(if is_blocked { 1 } else { capacity }, &test);
+        if is_blocked {
+            let filler = Output::new(vec![sender.clone()], &test);
+            filler.send(Batch::Flows(Flows::default())).await?;
+        }
         let own_output = || Output::new(vec![sender], &telemetry);
 
         let (input, output, task) = match created {
@@ -211,17 +233,40 @@ impl Harness {
                 batches.push(batch);
             }
         }
-        let result = match patiently("ends after its input", task).await {
-            Ok(result) => result,
-            Err(err) => match err.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(err) => panic!("the component was stopped: {err}"),
-            },
-        };
+        let result = result_of(patiently("ends after its input", task).await);
         // Held until here: a component may watch for shutdown while it ends.
         drop(trigger);
         let ledger = Ledger::of(&registry, kind, id.as_str());
         Outcome { batches, result, ledger, registry }
+    }
+
+    /// Requests shutdown within `timeout`, ends the input and, as the engine does, the component itself if it has not ended a
+    /// moment after that; the outcome's result then is an error that says so. Nothing comes out meanwhile. Without any time
+    /// the component is ended where it is.
+    ///
+    /// # Panics
+    ///
+    /// If the component panics.
+    pub async fn end_by_force(self, timeout: Duration) -> Outcome {
+        self.request_shutdown(timeout);
+        let Self { kind, id, registry, notices: _, trigger: _trigger, input, output: _output, mut task } =
+            self;
+        drop(input);
+        let ended = match timeout {
+            Duration::ZERO => None,
+            timeout => time::timeout(timeout + MARGIN, &mut task).await.ok(),
+        };
+        let result = match ended {
+            Some(ended) => result_of(ended),
+            None => {
+                task.abort();
+                // Whatever it returns: it was too late.
+                drop(task.await);
+                Err("the component was ended by force".into())
+            }
+        };
+        let ledger = Ledger::of(&registry, kind, id.as_str());
+        Outcome { batches: Vec::new(), result, ledger, registry }
     }
 }
 
@@ -234,6 +279,18 @@ impl Outcome {
 
 fn spawn(run: component::BoxFuture<Result<(), BoxError>>) -> JoinHandle<Result<(), BoxError>> {
     tokio::spawn(run)
+}
+
+fn refused(factory: &Factory, err: &BoxError) -> ! {
+    panic!("cannot create `{}`: {}", factory.type_name(), ErrorChain(&**err))
+}
+
+fn result_of(ended: Result<Result<(), BoxError>, JoinError>) -> Result<(), BoxError> {
+    match ended.map_err(JoinError::try_into_panic) {
+        Ok(result) => result,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(err)) => panic!("the component was stopped: {err}"),
+    }
 }
 
 async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {

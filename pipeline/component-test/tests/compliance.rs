@@ -7,6 +7,7 @@ use std::{
 
 use component::{
     BoxError, BoxFuture, Config, Context, Counter, Factory, Input, InvalidSetting, Output, Processor,
+    Receiver, Shutdown,
 };
 use component_test::{Compliance, Harness, fakes, flow, flows};
 use model::{Batch, Flows, Signal};
@@ -24,6 +25,7 @@ async fn each_mistake_is_found() {
     let cases = [
         (Mistake::DropsSilently, "and the sum of 2 passed on, 0 dropped and 0 merged"),
         (Mistake::KeepsTheLast, "and the sum of 1 passed on, 1 dropped and 0 merged"),
+        (Mistake::LosesWhatItHolds, "items taken, and the sum of 0 passed on, 0 dropped and 0 merged"),
         (Mistake::IgnoresTheEnd, "waited 60s for a component that ends"),
         (Mistake::FailsAtTheEnd, "ended with an error although nothing failed"),
         (Mistake::InventsItems, "and the sum of 3 passed on"),
@@ -65,6 +67,7 @@ enum Mistake {
     None,
     DropsSilently,
     KeepsTheLast,
+    LosesWhatItHolds,
     IgnoresTheEnd,
     FailsAtTheEnd,
     InventsItems,
@@ -87,6 +90,9 @@ impl Sampler {
 
     async fn drive(self, mut input: Input, output: Output) -> Result<(), BoxError> {
         let Self { mistake, every, dropped } = self;
+        if mistake == Mistake::LosesWhatItHolds {
+            return hold(input, output).await;
+        }
         let mut n_seen = 0;
         while let Some(Batch::Flows(Flows { mut records })) = input.recv().await {
             records.retain(|_| {
@@ -116,6 +122,18 @@ impl Processor for Sampler {
     fn run(self: Box<Self>, input: Input, output: Output) -> BoxFuture<Result<(), BoxError>> {
         Box::pin(self.drive(input, output))
     }
+}
+
+/// Passes everything on at the end, if there is one.
+async fn hold(mut input: Input, output: Output) -> Result<(), BoxError> {
+    let mut held = Vec::new();
+    while let Some(batch) = input.recv().await {
+        held.push(batch);
+    }
+    for batch in held {
+        output.send(batch).await?;
+    }
+    Ok(())
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -181,6 +199,39 @@ fn folder() -> PathBuf {
 
 fn input() -> Batch {
     flows([flow().id(1), flow().id(2), flow().id(3)])
+}
+
+/// What a connector sends are other items than it took: all that can be told of one that sent nothing is that it must have
+/// dropped what it took. A receiver and an exporter end by themselves.
+#[tokio::test(start_paused = true)]
+async fn who_is_not_done_in_time_is_found() {
+    let connector =
+        |_: Settings, _| async { Ok(Box::new(Sampler::of(Mistake::LosesWhatItHolds)) as Box<dyn Processor>) };
+    let connector = Factory::connector("model", &[Signal::Flows], &[Signal::Flows], connector);
+    let receiver = |_: Settings, _| async { Ok(Box::new(Endless) as Box<dyn Receiver>) };
+    let receiver = Factory::receiver("model", &[Signal::Flows], receiver);
+    for (factory, input, expected) in [
+        (connector, Some(input()), "of a connector that is ended before it sent anything"),
+        (receiver, None, "when its time is over: Err(\"the component was ended by force\")"),
+    ] {
+        let compliance = Compliance::new(factory.with_summary("is late"), folder()).free_form("labels");
+        let message = failure(input.into_iter().fold(compliance, Compliance::input)).await;
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+/// Waits for the next component to take a batch, however long that takes.
+#[derive(Debug)]
+struct Endless;
+
+impl Receiver for Endless {
+    fn run(self: Box<Self>, output: Output, mut shutdown: Shutdown) -> BoxFuture<Result<(), BoxError>> {
+        Box::pin(async move {
+            output.send(input()).await?;
+            shutdown.requested().await;
+            Ok(())
+        })
+    }
 }
 
 async fn failure(compliance: Compliance) -> String {

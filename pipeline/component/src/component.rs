@@ -34,13 +34,17 @@ pub enum Created {
 pub trait Receiver: Send {
     /// Runs until shutdown is requested, or until there is nothing more to receive.
     ///
-    /// What was received before shutdown must be sent before this returns.
+    /// What was received before shutdown is sent before this returns. Of what the pipeline does not take until the
+    /// deadline nothing is waited for: it counts as dropped, reason `shutdown`.
     fn run(self: Box<Self>, output: Output, shutdown: Shutdown) -> BoxFuture<Result<(), BoxError>>;
 }
 
 /// Turns batches into batches. A connector is a processor whose output is of another signal.
 pub trait Processor: Send {
     /// Runs until the input ends, then sends what it still holds.
+    ///
+    /// Whoever runs it drops it at the deadline of a drain: what it holds then is its own to count as dropped, reason
+    /// `shutdown`.
     fn run(self: Box<Self>, input: Input, output: Output) -> BoxFuture<Result<(), BoxError>>;
 }
 

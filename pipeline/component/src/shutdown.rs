@@ -1,6 +1,9 @@
 use std::future;
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 /// Tells receivers to stop and everyone how long the drain may take.
 ///
@@ -16,6 +19,14 @@ impl Shutdown {
         if self.deadline.wait_for(Option::is_some).await.is_err() {
             // Whoever could request it is gone without doing so.
             future::pending().await
+        }
+    }
+
+    /// Waits until the drain must be over. Cancel-safe.
+    pub async fn over(&mut self) {
+        self.requested().await;
+        if let Some(deadline) = self.deadline() {
+            sleep_until(deadline).await;
         }
     }
 

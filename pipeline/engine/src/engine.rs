@@ -67,7 +67,7 @@ impl fmt::Debug for Part {
 pub struct Report {
     /// The components that did not run to their proper end, in the order of their ends.
     pub failures: Vec<Failure>,
-    /// Items that were on their way to a component when it ended.
+    /// Items that were on their way to a component, or held by it, when it ended.
     pub n_dropped: u64,
 }
 

@@ -111,38 +111,3 @@ async fn sleep_until(due: Option<Instant>) {
         time::sleep_until(TokioInstant::from_std(due)).await;
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::{num::NonZeroUsize, sync::Arc, time::Duration};
-
-    use component::{Kind, Registry, Telemetry, channel};
-    use component_test::flow;
-    use model::Signal;
-
-    use super::*;
-
-    /// The engine ends by force what has not ended at the deadline; what a connection's other end was waited for with is
-    /// then lost, and counted.
-    #[tokio::test(start_paused = true)]
-    async fn what_is_held_at_a_forced_end_is_dropped() {
-        let join = telemetry("join");
-        let (sender, input) = channel(4, &join);
-        let (next, _next_input) = channel(4, &telemetry("next"));
-        let pairing = Pairing::new(Duration::from_secs(60), NonZeroUsize::MAX);
-        let processor = JoinProcessor::new(pairing, Instruments::new(&join));
-        let task = tokio::spawn(processor.drive(input, Output::new(vec![next], &join)));
-        let previous = Output::new(vec![sender], &telemetry("previous"));
-        let records = [1, 2, 2].map(|n| flow().id(n).build()).into();
-        previous.send(Batch::Flows(Flows { records })).await.unwrap();
-        time::sleep(Duration::from_secs(1)).await;
-        task.abort();
-        assert!(task.await.unwrap_err().is_cancelled());
-        let merged = join.counter("ridley.join.merged.items", "{item}", "", &[]).value();
-        assert_eq!((join.dropped(Signal::Flows, "shutdown").value(), merged), (2, 1));
-    }
-
-    fn telemetry(id: &str) -> Telemetry {
-        Arc::new(Registry::default()).telemetry(Kind::Processor, &id.parse().unwrap())
-    }
-}

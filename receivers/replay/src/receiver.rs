@@ -110,7 +110,11 @@ impl Player {
             return Ok(());
         }
         self.n_sent += records.len();
-        self.output.send(Batch::Flows(Flows { records: mem::take(records) })).await
+        tokio::select! {
+            sent = self.output.send(Batch::Flows(Flows { records: mem::take(records) })) => sent,
+            // The batch is the output's: given up, it counts as dropped by whom it did not reach.
+            () = self.shutdown.over() => Ok(()),
+        }
     }
 }
 
