@@ -15,8 +15,7 @@ const CAPABILITIES: [(&str, CapabilitySet); 2] =
 /// Set in every container of a Kubernetes cluster.
 const KUBERNETES: &str = "KUBERNETES_SERVICE_HOST";
 
-const POD: &str = "\
-    securityContext:
+const POD: &str = "    securityContext:
       runAsUser: 0
       allowPrivilegeEscalation: false
       readOnlyRootFilesystem: true
@@ -26,8 +25,7 @@ const POD: &str = "\
       seccompProfile:
         type: RuntimeDefault";
 
-const UNIT: &str = "\
-    [Service]
+const UNIT: &str = "    [Service]
     DynamicUser=yes
     AmbientCapabilities=CAP_BPF CAP_PERFMON
     CapabilityBoundingSet=CAP_BPF CAP_PERFMON";
@@ -90,8 +88,9 @@ impl Asker {
             ),
             (true, false) => format!("this container is not granted {}. It takes:\n\n{POD}", names(&denied)),
             (false, true) => format!(
-                "user {uid} is not granted {all}. A unit of systemd grants them to any user:\n\n{UNIT}\n\nRoot has them; \
-                 ridley gives up the others that root has."
+                "user {uid} is not granted {all}. A unit of systemd grants them to any user:\n\n{UNIT}\n\n`setcap \
+                 cap_bpf,cap_perfmon+ep` on the binary grants them to whoever may run it. Root has them; ridley gives up the \
+                 others that root has."
             ),
             (false, false) => format!(
                 "what started this process denies {} even to root. A container is granted them by `--cap-add BPF --cap-add \

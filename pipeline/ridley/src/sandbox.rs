@@ -75,7 +75,7 @@ impl Sandbox {
         if keep.run.contains(CapabilitySet::SYS_ADMIN) {
             warn!("CAP_SYS_ADMIN is kept for want of CAP_BPF or CAP_PERFMON: grant these two instead");
         }
-        info!(capabilities = %Names(keep.run), "what running does not need is given up");
+        info!(kept = %Names(keep.run), "gave up the capabilities and system calls that running does not need");
         Ok(())
     }
 

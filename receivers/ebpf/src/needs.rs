@@ -13,6 +13,7 @@ const FAST_KERNEL: (u32, u32) = (5, 17);
 /// First Linux that does not take the memory of eBPF maps from the memory that a user may lock.
 const UNLIMITED_KERNEL: (u32, u32) = (5, 11);
 
+const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SYS_RESOURCE: u32 = 24;
@@ -151,9 +152,7 @@ fn capability(status: &str, name: &'static str, bit: u32, purpose: &'static str)
         is_required: true,
         is_present,
         found: if is_present { "granted" } else { "not granted" }.to_owned(),
-        remedy: "run as root, or grant CAP_BPF and CAP_PERFMON: by `AmbientCapabilities=` of a systemd unit, by `setcap \
-                 cap_bpf,cap_perfmon+ep` on the binary, or in a pod by `runAsUser: 0` with `capabilities: {drop: [ALL], \
-                 add: [BPF, PERFMON]}`",
+        remedy: "run as root, or grant it to the user who runs ridley",
     }
 }
 
@@ -189,14 +188,15 @@ fn cgroup2(cgroups: &str) -> Need {
 }
 
 fn process_names(status: &str) -> Need {
-    let is_present = has_capability(status, CAP_SYS_PTRACE);
+    // Folders of processes are their owners'; what is in them takes the right to look into another process.
+    let is_present = [CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE].into_iter().all(|bit| has_capability(status, bit));
     Need {
-        name: "CAP_SYS_PTRACE",
+        name: "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
         purpose: "to name the processes of connections and servers older than the agent",
         is_required: false,
         is_present,
         found: if is_present { "granted" } else { "not granted" }.to_owned(),
-        remedy: "run as root, or grant CAP_SYS_PTRACE; without it they are named by their container or unit, or later",
+        remedy: "run as root, or grant both; without them such ends are named by their container or unit, or later",
     }
 }
 
@@ -249,6 +249,15 @@ mod tests {
         ] {
             let need = locked_memory("5.10.0", status, &limits(hard)).unwrap();
             assert_eq!(need.is_present, expected, "{hard}");
+        }
+    }
+
+    /// Who may look into processes finds none behind a folder that is another user's.
+    #[test]
+    fn naming_processes_takes_both() {
+        for (bits, expected) in [(1 << 19, false), (1 << 2, false), (1 << 19 | 1 << 2, true)] {
+            let status = format!("CapEff:\t{bits:016x}\n");
+            assert_eq!(process_names(&status).is_present, expected, "{status}");
         }
     }
 

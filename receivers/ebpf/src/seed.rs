@@ -13,10 +13,11 @@ use std::{
 };
 
 use model::Process;
+use tracing::warn;
 
 use crate::listeners::Listener;
 
-/// More descriptors of sockets than are read: a bound on time and memory at the start.
+/// Most sockets that are looked up: a bound on time and memory at the start.
 const MAX_SOCKETS: usize = 1 << 20;
 
 /// State `LISTEN` as `/proc/net/tcp` writes it.
@@ -54,13 +55,23 @@ impl Seed {
 
 /// Reads what is below `proc`. Blocks.
 pub(crate) fn scan(proc: &Path) -> Seed {
+    let seed = scan_at_most(proc, MAX_SOCKETS);
+    if seed.processes.len() == MAX_SOCKETS {
+        warn!(
+            sockets = MAX_SOCKETS,
+            "more sockets than are looked up, the processes of other connections and servers older than the agent are not \
+             known"
+        );
+    }
+    seed
+}
+
+fn scan_at_most(proc: &Path, max_sockets: usize) -> Seed {
     let mut seed = Seed::default();
     let mut namespaces = HashMap::new();
     for pid in pids(proc) {
         let folder = proc.join(pid.to_string());
-        if seed.processes.len() < MAX_SOCKETS {
-            read_sockets(&folder, pid, &mut seed.processes);
-        }
+        read_sockets(&folder, pid, &mut seed.processes, max_sockets);
         // The link's inode number is the namespace's.
         if let Ok(netns) = fs::metadata(folder.join("ns/net")) {
             namespaces.entry(netns.ino()).or_insert(folder);
@@ -86,9 +97,12 @@ fn pids(proc: &Path) -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn read_sockets(folder: &Path, pid: u32, processes: &mut HashMap<u64, Process>) {
+fn read_sockets(folder: &Path, pid: u32, processes: &mut HashMap<u64, Process>, max_sockets: usize) {
     let mut process = None;
     for entry in fs::read_dir(folder.join("fd")).into_iter().flatten().flatten() {
+        if processes.len() >= max_sockets {
+            return;
+        }
         let Ok(target) = fs::read_link(entry.path()) else { continue };
         let Some(inode) = target.to_str().and_then(socket_inode) else { continue };
         if process.is_none() {
@@ -190,6 +204,20 @@ mod tests {
         let found: Vec<_> =
             seed.listeners.iter().map(|it| (it.address, it.port, it.inode, &it.process)).collect();
         assert_eq!(found, [(IpAddr::from([0, 0, 0, 0]), 80, 4711, &nginx)]);
+    }
+
+    /// However many sockets one process has.
+    #[test]
+    fn no_more_sockets_are_read_than_allowed() {
+        let proc = tempfile::tempdir().unwrap();
+        let folder = proc.path().join("42");
+        fs::create_dir_all(folder.join("fd")).unwrap();
+        fs::write(folder.join("comm"), "nginx\n").unwrap();
+        for fd in 0..10 {
+            symlink(format!("socket:[{fd}]"), folder.join("fd").join(fd.to_string())).unwrap();
+        }
+        assert_eq!(scan_at_most(proc.path(), 3).processes.len(), 3);
+        assert_eq!(scan_at_most(proc.path(), 20).processes.len(), 10);
     }
 
     /// Inside a container.
