@@ -1,23 +1,54 @@
-use std::{borrow::Cow, collections::HashMap, fmt::Write};
+use std::{
+    borrow::Cow,
+    fmt::Write,
+    hash::{BuildHasher, Hash, Hasher},
+};
 
+use hashbrown::{DefaultHashBuilder, HashTable};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use serde_json::Value as Json;
 
-/// Most translated keys that are remembered; keys come from code, but nothing forces a sender to have few.
-const MAX_NAMES: usize = 4_096;
+/// Most layouts that are remembered; keys come from code, but nothing forces a sender to have few.
+const MAX_LAYOUTS: usize = 1_024;
 
 /// Writes attributes as Prometheus labels: `name="value",...`, sorted by name.
 #[derive(Debug, Default)]
 pub(crate) struct LabelWriter {
-    /// Translated keys.
-    names: Vec<Box<str>>,
-    /// Where the translation of a key is.
-    index: HashMap<Box<str>, usize>,
+    layouts: HashTable<Layout>,
+    hasher: DefaultHashBuilder,
 }
 
 /// Labels that the exporter gives itself. An attribute of the same name is written with `exported_` before it, as
 /// Prometheus does with labels that collide with its own.
 pub(crate) type OwnLabels<'a> = &'a [(&'static str, Cow<'a, str>)];
+
+/// What the labels of series with the same keys have in common. Most series of a metric have the same, and to translate and
+/// sort them for each point takes longer than all that is done with it.
+#[derive(Debug)]
+struct Layout {
+    hash: u64,
+    keys: Box<[Box<str>]>,
+    own: Box<[&'static str]>,
+    reserved: Option<&'static str>,
+    /// In the order in which they are written.
+    labels: Box<[Label]>,
+}
+
+#[derive(Debug)]
+struct Label {
+    /// Which of the names it is: labels of one name follow each other.
+    name: usize,
+    /// The name and what comes before the value.
+    start: Box<str>,
+    from: From,
+}
+
+/// Where a label's value is.
+#[derive(Clone, Copy, Debug)]
+enum From {
+    Attribute(usize),
+    Own(usize),
+}
 
 impl LabelWriter {
     /// Appends the labels of one series to `out`.
@@ -29,34 +60,19 @@ impl LabelWriter {
         &mut self,
         attributes: &[KeyValue],
         own: OwnLabels<'_>,
-        reserved: Option<&str>,
+        reserved: Option<&'static str>,
         out: &mut String,
     ) {
-        if self.names.len() > MAX_NAMES {
-            self.names.clear();
-            self.index.clear();
-        }
-        // First where the names are and then the names: translating one that is new changes the table.
-        let places: Vec<usize> = attributes.iter().map(|it| self.place_of(&it.key)).collect();
-        let mut labels: Vec<Label<'_>> = Vec::with_capacity(attributes.len() + own.len());
-        for (KeyValue { key, value, .. }, place) in attributes.iter().zip(places) {
-            let name = &*self.names[place];
-            let value = value.as_ref().map(text).unwrap_or_default();
-            if name.is_empty() || value.is_empty() {
+        let layout = self.layout(attributes, own, reserved);
+        let mut last = None;
+        for Label { name, start, from } in &layout.labels {
+            let value = match *from {
+                From::Attribute(idx) => attributes[idx].value.as_ref().map(text).unwrap_or_default(),
+                From::Own(idx) => Cow::Borrowed(&*own[idx].1),
+            };
+            if value.is_empty() {
                 continue;
             }
-            let collides = reserved == Some(name) || own.iter().any(|(it, _)| *it == name);
-            let name = if collides { Cow::Owned(format!("exported_{name}")) } else { Cow::Borrowed(name) };
-            labels.push(Label { name, key, value });
-        }
-        for (name, value) in own {
-            if !value.is_empty() {
-                labels.push(Label { name: Cow::Borrowed(name), key: name, value: Cow::Borrowed(value) });
-            }
-        }
-        labels.sort_unstable_by(|left, right| (&left.name, left.key).cmp(&(&right.name, right.key)));
-        let mut last: Option<&str> = None;
-        for Label { name, key: _, value } in &labels {
             if last == Some(name) {
                 // Into the value that was just closed.
                 out.pop();
@@ -65,30 +81,69 @@ impl LabelWriter {
                 if last.is_some() {
                     out.push(',');
                 }
-                out.push_str(name);
-                out.push_str("=\"");
+                out.push_str(start);
             }
-            escape(value, out);
+            escape(&value, out);
             out.push('"');
             last = Some(name);
         }
     }
 
-    fn place_of(&mut self, key: &str) -> usize {
-        if let Some(place) = self.index.get(key) {
-            return *place;
+    fn layout(
+        &mut self,
+        attributes: &[KeyValue],
+        own: OwnLabels<'_>,
+        reserved: Option<&'static str>,
+    ) -> &Layout {
+        let Self { layouts, hasher } = self;
+        if layouts.len() >= MAX_LAYOUTS {
+            layouts.clear();
         }
-        let place = self.names.len();
-        self.names.push(translate(key).into());
-        self.index.insert(key.into(), place);
-        place
+        let mut hash = hasher.build_hasher();
+        attributes.iter().for_each(|it| it.key.hash(&mut hash));
+        let hash = hash.finish();
+        layouts
+            .entry(hash, |it| it.is_of(attributes, own, reserved), |it| it.hash)
+            .or_insert_with(|| Layout::new(hash, attributes, own, reserved))
+            .into_mut()
     }
 }
 
-struct Label<'a> {
-    name: Cow<'a, str>,
-    key: &'a str,
-    value: Cow<'a, str>,
+impl Layout {
+    fn new(hash: u64, attributes: &[KeyValue], own: OwnLabels<'_>, reserved: Option<&'static str>) -> Self {
+        let translated = attributes.iter().enumerate().map(|(idx, KeyValue { key, .. })| {
+            let name = translate(key);
+            let collides = reserved == Some(&name) || own.iter().any(|(it, _)| *it == name);
+            let name = if collides { format!("exported_{name}") } else { name };
+            (name, key.as_str(), From::Attribute(idx))
+        });
+        let own_labels = own.iter().enumerate().map(|(idx, (it, _))| ((*it).to_owned(), *it, From::Own(idx)));
+        let mut labels: Vec<_> = translated.chain(own_labels).filter(|(name, ..)| !name.is_empty()).collect();
+        labels
+            .sort_by(|(left, left_key, _), (right, right_key, _)| (left, left_key).cmp(&(right, right_key)));
+        let by_name = labels.chunk_by(|(left, ..), (right, ..)| left == right).enumerate();
+        let labels = by_name.flat_map(|(number, labels)| {
+            labels.iter().map(move |(name, _, from)| Label {
+                name: number,
+                start: format!("{name}=\"").into(),
+                from: *from,
+            })
+        });
+        Self {
+            hash,
+            keys: attributes.iter().map(|it| it.key.as_str().into()).collect(),
+            own: own.iter().map(|(name, _)| *name).collect(),
+            reserved,
+            labels: labels.collect(),
+        }
+    }
+
+    fn is_of(&self, attributes: &[KeyValue], own: OwnLabels<'_>, reserved: Option<&'static str>) -> bool {
+        let keys = attributes.iter().map(|it| it.key.as_str());
+        self.reserved == reserved
+            && self.keys.iter().map(|it| &**it).eq(keys)
+            && self.own.iter().copied().eq(own.iter().map(|(name, _)| *name))
+    }
 }
 
 /// Translates an attribute's key: what a label cannot contain becomes one underscore.
@@ -115,6 +170,11 @@ fn translate(key: &str) -> String {
 
 /// Escapes a label value: backslash, quote and line feed.
 pub(crate) fn escape(value: &str, out: &mut String) {
+    // Without a branch for each byte, so that many are looked at at once: there is almost never anything to escape.
+    let is_special = |it: u8| matches!(it, b'\\' | b'"' | b'\n');
+    if !value.bytes().fold(false, |found, it| found | is_special(it)) {
+        return out.push_str(value);
+    }
     let mut rest = value;
     while let Some(idx) = rest.find(['\\', '"', '\n']) {
         out.push_str(&rest[..idx]);
@@ -225,6 +285,42 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(translate(key), expected);
+        }
+    }
+
+    /// What is remembered of one series' keys is of no other's: not without the labels that its source adds, nor with those that
+    /// its type reserves; and an empty value leaves a label out of one series alone.
+    #[test]
+    fn a_writer_tells_layouts_apart() {
+        let mut writer = LabelWriter::default();
+        let own = [("job", Cow::Borrowed("own"))];
+        for (attributes, own, reserved, expected) in [
+            (&[("b", "1"), ("job", "2")][..], &[][..], None, r#"b="1",job="2""#),
+            (&[("b", "1"), ("job", "2")], &own, None, r#"b="1",exported_job="2",job="own""#),
+            (&[("b", "1"), ("job", "2")], &[], Some("b"), r#"exported_b="1",job="2""#),
+            (&[("b", ""), ("job", "2")], &[], None, r#"job="2""#),
+            (&[("b", "3"), ("job", "4")], &[], None, r#"b="3",job="4""#),
+            (&[("job", "3"), ("b", "4")], &[], None, r#"b="4",job="3""#),
+            (&[("a.b", ""), ("a_b", "2")], &[], None, r#"a_b="2""#),
+            (&[("a.b", "1"), ("a_b", "2")], &[], None, r#"a_b="1;2""#),
+        ] {
+            let attributes: Vec<KeyValue> =
+                attributes.iter().map(|(key, value)| attribute(key, string(value))).collect();
+            let mut out = String::new();
+            writer.write(&attributes, own, reserved, &mut out);
+            assert_eq!(out, expected);
+        }
+    }
+
+    /// Whoever makes up ever new keys makes the writer forget, and nothing else.
+    #[test]
+    fn layouts_are_bounded() {
+        let mut writer = LabelWriter::default();
+        for n in 0..3 * MAX_LAYOUTS {
+            let mut out = String::new();
+            writer.write(&[attribute(&format!("k{n}"), string("v"))], &[], None, &mut out);
+            assert_eq!(out, format!("k{n}=\"v\""));
+            assert!(writer.layouts.len() <= MAX_LAYOUTS);
         }
     }
 

@@ -57,18 +57,23 @@ const _: () = {
     }
 };
 
-/// Points dropped, by reason.
+/// What was not shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Drops([u64; DropReason::ALL.len()]);
+pub(crate) struct Drops {
+    /// Points, by reason.
+    points: [u64; DropReason::ALL.len()],
+    /// Resources whose attributes `target_info` lacks.
+    pub(crate) n_targets: u64,
+}
 
 impl Drops {
     pub(crate) fn add(&mut self, reason: DropReason, n: u64) {
-        self.0[reason as usize] += n;
+        self.points[reason as usize] += n;
     }
 
     #[cfg(test)]
     pub(crate) fn of(&self, reason: DropReason) -> u64 {
-        self.0[reason as usize]
+        self.points[reason as usize]
     }
 }
 
@@ -76,6 +81,7 @@ impl Drops {
 #[derive(Debug)]
 pub(crate) struct Instruments {
     dropped: [Counter; DropReason::ALL.len()],
+    omitted_targets: Counter,
     series: Gauge,
     scrapes: Counter,
     aborted_scrapes: Counter,
@@ -96,6 +102,12 @@ impl Instruments {
         let bytes = "Bytes of metrics rendered for scrapes, before compression.";
         Self {
             dropped: DropReason::ALL.map(|it| telemetry.dropped(Signal::Metrics, it.as_str())),
+            omitted_targets: telemetry.counter(
+                "ridley.prometheus.omitted.targets",
+                "{target}",
+                "Times that a resource found no room in `target_info`, or its name taken by a metric.",
+                &[],
+            ),
             series: telemetry.gauge("ridley.prometheus.series", "{series}", "Series held at present.", &[]),
             scrapes: scrapes("complete"),
             aborted_scrapes: scrapes("aborted"),
@@ -105,9 +117,11 @@ impl Instruments {
     }
 
     pub(crate) fn add(&self, drops: Drops, n_series: usize) {
-        for (counter, n) in self.dropped.iter().zip(drops.0) {
+        let Drops { points, n_targets } = drops;
+        for (counter, n) in self.dropped.iter().zip(points) {
             counter.add(n);
         }
+        self.omitted_targets.add(n_targets);
         self.series.set(i64::try_from(n_series).unwrap_or(i64::MAX));
     }
 

@@ -24,6 +24,15 @@ impl Type {
             Self::Info => &["", "_info"],
         }
     }
+
+    /// Returns the label that the samples of the type need for themselves.
+    pub(crate) const fn reserved_label(self) -> Option<&'static str> {
+        match self {
+            Self::Histogram => Some("le"),
+            Self::Summary => Some("quantile"),
+            Self::Counter | Self::Gauge | Self::Info => None,
+        }
+    }
 }
 
 /// The name of a family of series, without the suffix of its type.

@@ -1,12 +1,13 @@
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     mem,
     ops::{Bound, Range},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use hashbrown::HashMap;
 use opentelemetry_proto::tonic::{
     common::v1::KeyValue,
     metrics::v1::{AggregationTemporality, DataPointFlags, Metric, metric::Data},
@@ -156,13 +157,14 @@ impl Store {
         self.drop_points(refused, n, source);
     }
 
-    /// Shows what is known of a resource: `target_info`. Left out if there is no room.
+    /// Shows what is known of a resource: `target_info`. Left out, and counted, if there is no room.
     pub(crate) fn put_target(&mut self, attributes: &[KeyValue], source: &Source<'_>, now: Instant) {
         let name = FamilyName { base: "target".to_owned(), unit: None };
         let Ok(name) = self.open_family(name, Type::Info, "Attributes of the resource.", source) else {
+            self.drops.n_targets += 1;
             return;
         };
-        let Self { limits, families, labels, writer, scratch, n_series, .. } = self;
+        let Self { limits, families, labels, writer, scratch, n_series, drops, .. } = self;
         let Some(family) = families.get_mut(&name) else { return };
         scratch.clear();
         writer.write(attributes, &source.labels, None, scratch);
@@ -173,6 +175,8 @@ impl Store {
             let series = Series { labels, value: Value::Int(1), time: 0, updated: now, is_own: false };
             family.series.insert(id, series);
             *n_series += 1;
+        } else {
+            drops.n_targets += 1;
         }
     }
 
@@ -270,11 +274,7 @@ impl Store {
         match opened {
             Err(reason) => self.drop_points(reason, points.len(), source),
             Ok(name) => {
-                for point in points {
-                    if let Err(reason) = self.put_point(&name, point, source, now) {
-                        self.drop_points(reason, 1, source);
-                    }
-                }
+                self.put_into(&name, points, source, now);
                 self.close_family_if_empty(&name);
             }
         }
@@ -308,49 +308,20 @@ impl Store {
         Ok(name)
     }
 
-    fn put_point(
-        &mut self,
-        name: &Arc<str>,
-        point: &impl Point,
-        source: &Source<'_>,
-        now: Instant,
-    ) -> Result<(), DropReason> {
-        let Self { limits, families, labels, writer, scratch, n_series, .. } = self;
-        let Some(family) = families.get_mut(name) else { return Err(DropReason::NameConflict) };
-        let reserved = match family.kind {
-            Type::Histogram => Some("le"),
-            Type::Summary => Some("quantile"),
-            Type::Counter | Type::Gauge | Type::Info => None,
-        };
-        scratch.clear();
-        writer.write(point.attributes(), &source.labels, reserved, scratch);
-        let known = labels.id_of(scratch);
-        if point.flags() & DataPointFlags::NoRecordedValueMask as u32 != 0 {
-            // The sender says that the series has ended.
-            if let Some(series) = known.and_then(|it| family.series.remove(&it)) {
-                *n_series -= usize::from(!series.is_own);
-                labels.release(series.labels);
+    fn put_into(&mut self, name: &Arc<str>, points: &[impl Point], source: &Source<'_>, now: Instant) {
+        let Self { limits, families, labels, writer, scratch, n_series, drops, .. } = self;
+        let Some(family) = families.get_mut(name) else { return };
+        let reserved = family.kind.reserved_label();
+        let is_own = source.is_own;
+        let mut intake = Intake { family, labels, n_series, max_series: limits.max_series, is_own, now };
+        for point in points {
+            scratch.clear();
+            writer.write(point.attributes(), &source.labels, reserved, scratch);
+            match intake.put(point, scratch) {
+                Err(reason) if !is_own => drops.add(reason, 1),
+                _ => {}
             }
-            return Ok(());
         }
-        let value = point.value(family.kind, &mut family.bounds)?;
-        let (time, is_own) = (point.time(), source.is_own);
-        if let Some(known) = known.and_then(|it| family.series.get_mut(&it)) {
-            if time != 0 && time < known.time {
-                return Err(DropReason::OutOfOrder);
-            }
-            *n_series += usize::from(known.is_own && !is_own);
-            *n_series -= usize::from(!known.is_own && is_own);
-            (known.value, known.time, known.updated, known.is_own) = (value, time, now, is_own);
-            return Ok(());
-        }
-        if !is_own && *n_series >= limits.max_series {
-            return Err(DropReason::MaxSeries);
-        }
-        let (id, labels) = labels.intern(scratch);
-        family.series.insert(id, Series { labels, value, time, updated: now, is_own });
-        *n_series += usize::from(!is_own);
-        Ok(())
     }
 
     fn close_family_if_empty(&mut self, name: &Arc<str>) {
@@ -368,6 +339,51 @@ impl Store {
         if !source.is_own {
             self.drops.add(reason, n as u64);
         }
+    }
+}
+
+/// Where the points of one metric and source go.
+struct Intake<'a> {
+    family: &'a mut Family,
+    labels: &'a mut Labels,
+    n_series: &'a mut usize,
+    max_series: usize,
+    is_own: bool,
+    now: Instant,
+}
+
+impl Intake<'_> {
+    /// Takes a point of the series with these labels.
+    fn put(&mut self, point: &impl Point, text: &str) -> Result<(), DropReason> {
+        let Self { family, labels, n_series, max_series, is_own, now } = self;
+        let (is_own, now) = (*is_own, *now);
+        let known = labels.id_of(text);
+        if point.flags() & DataPointFlags::NoRecordedValueMask as u32 != 0 {
+            // The sender says that the series has ended.
+            if let Some(series) = known.and_then(|it| family.series.remove(&it)) {
+                **n_series -= usize::from(!series.is_own);
+                labels.release(series.labels);
+            }
+            return Ok(());
+        }
+        let value = point.value(family.kind, &mut family.bounds)?;
+        let time = point.time();
+        if let Some(known) = known.and_then(|it| family.series.get_mut(&it)) {
+            if time != 0 && time < known.time {
+                return Err(DropReason::OutOfOrder);
+            }
+            **n_series += usize::from(known.is_own && !is_own);
+            **n_series -= usize::from(!known.is_own && is_own);
+            (known.value, known.time, known.updated, known.is_own) = (value, time, now, is_own);
+            return Ok(());
+        }
+        if !is_own && **n_series >= *max_series {
+            return Err(DropReason::MaxSeries);
+        }
+        let (id, labels) = labels.intern(text);
+        family.series.insert(id, Series { labels, value, time, updated: now, is_own });
+        **n_series += usize::from(!is_own);
+        Ok(())
     }
 }
 

@@ -164,6 +164,7 @@ fn the_number_of_series_is_limited() {
     shown.put(&counter("a", &[(&[("n", "1")], 9)]));
     shown.put(&counter("b", &[(&[], 1)]));
     shown.put_target(&[("host.name", "x")], &[]);
+    assert_eq!(shown.store.drops.n_targets, 1);
     shown.check(&[("a_total{n=\"1\"}", 9.0), ("a_total{n=\"2\"}", 1.0)], &[(DropReason::MaxSeries, 2)]);
     shown.pass(EXPIRATION);
     shown.put(&counter("b", &[(&[], 1)]));
