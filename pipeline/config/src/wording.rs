@@ -22,6 +22,9 @@ pub(crate) fn describe(kind: &Kind, node: &Node, written: &str) -> (String, Opti
                 (Actual::Unsigned(number), "a duration") if secret.is_none() => {
                     Some(format!("add a unit, such as `{number}s`"))
                 }
+                (Actual::Unsigned(port @ 0..=65_535), "socket address") if secret.is_none() => {
+                    Some(format!("add an address, such as `127.0.0.1:{port}`"))
+                }
                 (Actual::Unsigned(_) | Actual::Float(_) | Actual::Bool(_), "a string" | "path string") => {
                     Some("put text that looks like another type in quotes".to_owned())
                 }
