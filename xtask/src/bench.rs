@@ -4,9 +4,11 @@
 //! the server and threads of this one for the client.
 
 pub(crate) mod agent;
+mod bulk;
 mod kernel;
 pub(crate) mod load;
 pub(crate) mod machine;
+mod pairs;
 mod report;
 mod web;
 
@@ -29,7 +31,7 @@ pub(crate) struct Options {
     /// Seconds that each quantity is observed.
     #[arg(long, default_value_t = 30)]
     seconds: u64,
-    /// Pairs of runs, without and with the agent, of the web server's bench.
+    /// Pairs of runs, without and with the agent, of what measures throughput.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// Measure only these, and print the figures instead of writing docs/performance.md.
@@ -48,6 +50,8 @@ enum Part {
     Churn,
     /// A busy web server, without and with the agent.
     Web,
+    /// One connection that is busy, without and with the agent.
+    Bulk,
 }
 
 /// Live connections of the sampling bench; both ends are here, so there are twice as many sockets.
@@ -64,6 +68,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         bail!("the bench loads kernel programs and reads what they cost, which needs root; run it as root");
     }
     packages::install(web::INSTALLED)?;
+    packages::install(bulk::INSTALLED)?;
     let tools = workspace.tools();
     packages::unpack(web::UNPACKED, &tools)?;
     let binary = command::agent(&workspace.target)?;
@@ -82,6 +87,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             Part::Live => live(&binary, observed, &mut report)?,
             Part::Churn => churn(&binary, observed, &mut report)?,
             Part::Web => web::throughput(&binary, &tools, options.rounds, &mut report)?,
+            Part::Bulk => bulk::throughput(&binary, options.rounds, &mut report)?,
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use super::{
-    agent::Agent,
+    pairs::Pairs,
     pause,
     report::{Budget, Report},
 };
@@ -36,23 +36,14 @@ pub(super) fn throughput(
 ) -> anyhow::Result<()> {
     eprintln!("bench: a busy web server, {rounds} rounds");
     let server = Nginx::start(tools)?;
-    server.requests_per_second()?;
-    let (mut without, mut with) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        without.push(server.requests_per_second()?);
-        let agent = Agent::start(binary)?;
-        with.push(server.requests_per_second()?);
-        agent.stop()?;
-    }
-    let mut ratios: Vec<f64> = with.iter().zip(&without).map(|(on, off)| on / off).collect();
-    let (off, on, ratio) = (median(&mut without), median(&mut with), median(&mut ratios));
-    report.add("new connection per request, agent off", off, "requests/s", Budget::None);
-    report.add("new connection per request, agent on", on, "requests/s", Budget::None);
-    report.add("new connection per request, on / off", ratio, "", Budget::AtLeast(0.97));
-    let (least, most) = (ratios.first().unwrap_or(&ratio), ratios.last().unwrap_or(&ratio));
+    let pairs = Pairs::measure(binary, rounds, || server.requests_per_second())?;
+    report.add("new connection per request, agent off", pairs.off, "requests/s", Budget::None);
+    report.add("new connection per request, agent on", pairs.on, "requests/s", Budget::None);
+    report.add("new connection per request, on / off", pairs.ratio, "", Budget::AtLeast(0.97));
     report.note(format!(
-        "Throughput is the median of {rounds} pairs of runs of {RUN}, off and on in turn: `wrk -c {CONNECTIONS}` with \
-         `Connection: close` against nginx with one worker. The ratio of a pair was between {least:.3} and {most:.3}."
+        "Requests are the median of {rounds} pairs of runs of {RUN}, off and on in turn: `wrk -c {CONNECTIONS}` with \
+         `Connection: close` against nginx with one worker. {}",
+        pairs.spread()
     ));
     Ok(())
 }
@@ -144,26 +135,4 @@ http {{
 }}
 "
     )
-}
-
-/// Sorts, and returns what is in the middle.
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => values[middle],
-        _ => f64::midpoint(values[middle - 1], values[middle]),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
-    }
 }
