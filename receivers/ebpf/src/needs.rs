@@ -189,13 +189,18 @@ fn cgroup2(cgroups: &str) -> Need {
 
 fn process_names(status: &str) -> Need {
     // Folders of processes are their owners'; what is in them takes the right to look into another process.
-    let is_present = [CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE].into_iter().all(|bit| has_capability(status, bit));
+    let mut missing = vec![("CAP_SYS_PTRACE", CAP_SYS_PTRACE), ("CAP_DAC_READ_SEARCH", CAP_DAC_READ_SEARCH)];
+    missing.retain(|(_, bit)| !has_capability(status, *bit));
     Need {
         name: "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
         purpose: "to name the processes of connections and servers older than the agent",
         is_required: false,
-        is_present,
-        found: if is_present { "granted" } else { "not granted" }.to_owned(),
+        is_present: missing.is_empty(),
+        found: match missing[..] {
+            [] => "granted".to_owned(),
+            [(name, _)] => format!("{name} is not granted"),
+            _ => "not granted".to_owned(),
+        },
         remedy: "run as root, or grant both; without them such ends are named by their container or unit, or later",
     }
 }
@@ -255,9 +260,14 @@ mod tests {
     /// Who may look into processes finds none behind a folder that is another user's.
     #[test]
     fn naming_processes_takes_both() {
-        for (bits, expected) in [(1 << 19, false), (1 << 2, false), (1 << 19 | 1 << 2, true)] {
-            let status = format!("CapEff:\t{bits:016x}\n");
-            assert_eq!(process_names(&status).is_present, expected, "{status}");
+        for (bits, is_present, found) in [
+            (0, false, "not granted"),
+            (1 << 19, false, "CAP_DAC_READ_SEARCH is not granted"),
+            (1 << 2, false, "CAP_SYS_PTRACE is not granted"),
+            (1 << 19 | 1 << 2, true, "granted"),
+        ] {
+            let need = process_names(&format!("CapEff:\t{bits:016x}\n"));
+            assert_eq!((need.is_present, need.found.as_str()), (is_present, found));
         }
     }
 
