@@ -13,7 +13,7 @@ use anyhow::{Context, ensure};
 use crate::{
     edges::{Edge, Edges, Interest, Name, Totals},
     peer::Peer,
-    plan::{Ending, Plan, Report, Side, Step, Traffic},
+    plan::{Ending, Plan, Report, Side, Sockets, Step, Traffic},
     poll,
     world::{Family, Path, Route, World},
 };
@@ -56,6 +56,8 @@ pub enum Fault {
     ArrivalsDropped,
     /// Both sides lose some packets.
     Loss,
+    /// From the first hold on the server's side drops everything.
+    Silence,
 }
 
 /// What the two processes of a case belong to, which decides how they are named.
@@ -80,6 +82,8 @@ pub enum Outcome {
     ClientReset,
     /// The server resets.
     ServerReset,
+    /// The client gives up what is not answered.
+    Timeout,
     /// It is never established, for this reason.
     Fails(&'static str),
 }
@@ -142,7 +146,7 @@ impl Case {
             world.publish(&route)?;
         }
         match self.fault {
-            Fault::None | Fault::NobodyListens => {}
+            Fault::None | Fault::NobodyListens | Fault::Silence => {}
             Fault::ArrivalsDropped => world.drop_arrivals(&route)?,
             Fault::Loss => world.lose_some(&route)?,
         }
@@ -256,6 +260,9 @@ impl Play<'_> {
     ///
     /// A peer is gone.
     pub fn go(&mut self) -> anyhow::Result<()> {
+        if self.case.fault == Fault::Silence {
+            self.world.drop_arrivals(&self.route)?;
+        }
         if let Some(server) = &mut self.server {
             server.go()?;
         }
@@ -283,9 +290,13 @@ impl Play<'_> {
     }
 
     fn finish(&mut self, judge: &mut dyn FnMut(&Moment) -> anyhow::Result<()>) -> anyhow::Result<Moment> {
+        if self.case.traffic.sockets == Sockets::NeverAccepted {
+            self.server()?.stop()?;
+        }
         let moment = match self.case.victim {
-            None => self.done()?,
             Some(victim) => self.kill(victim)?,
+            None if self.case.outcome == Outcome::Timeout => self.stop()?,
+            None => self.done()?,
         };
         judge(&moment).context("after the end of all connections")?;
         Ok(moment)
@@ -306,7 +317,10 @@ impl Play<'_> {
     ///
     /// A peer fails, or the peers contradict each other.
     pub fn stop(&mut self) -> anyhow::Result<Moment> {
-        self.client()?.stop()?;
+        // Who waits for an answer ends by itself.
+        if self.case.outcome != Outcome::Timeout {
+            self.client()?.stop()?;
+        }
         let client = self.client()?.done()?;
         // Only now: until then the server accepts what the client has begun.
         self.server()?.stop()?;
@@ -402,6 +416,10 @@ impl Play<'_> {
     /// When one peer fails, the other mostly fails for that reason: both say what they know.
     fn moment(&mut self, ask: fn(&mut Peer) -> anyhow::Result<Report>) -> anyhow::Result<Moment> {
         let client = ask(self.client()?);
+        if self.case.traffic.sockets == Sockets::NeverAccepted {
+            // The server knows of nothing.
+            return self.truth(client?, None);
+        }
         if client.is_err() {
             self.server.iter_mut().for_each(Peer::hurry);
         }
@@ -416,8 +434,13 @@ impl Play<'_> {
     fn truth(&self, client: Report, server: Option<Report>) -> anyhow::Result<Moment> {
         let (edge, totals) = match (self.case.outcome, server) {
             (Outcome::Fails(reason), None) => self.failure(reason, &client)?,
+            (Outcome::Timeout, Some(server)) => self.timeouts(&client, &server)?,
             (outcome, Some(server)) => self.connections(outcome, &client, &server)?,
-            (_, None) => unreachable!("a server is started for every case that connects"),
+            // What is never accepted has no payload, so that the client knows all there is.
+            (outcome, None) => {
+                let server = Report { ended: BTreeMap::new(), ..client.clone() };
+                self.connections(outcome, &client, &server)?
+            }
         };
         let edges = Edges(BTreeMap::from([(edge, totals)]));
         Ok(Moment { route: self.route, interest: self.interest(), edges, latitude: None })
@@ -464,6 +487,26 @@ impl Play<'_> {
         Ok((edge, Totals { failed: expected, ..Totals::default() }))
     }
 
+    /// What was sent in vain is no payload of the connection: it never arrived.
+    fn timeouts(&self, client: &Report, server: &Report) -> anyhow::Result<(Edge, Totals)> {
+        agree("connections", client.opened, server.opened)?;
+        agree("response bytes", client.read, server.wrote)?;
+        let n_timed_out = client.ended.get(&Ending::TimedOut).copied().unwrap_or_default();
+        let closed = client.opened - client.open;
+        ensure!(n_timed_out == closed, "{n_timed_out} timeouts, expected {closed} ({:?})", client.ended);
+        let totals = Totals {
+            request: server.read,
+            response: server.wrote,
+            opened: client.opened,
+            closed: (closed > 0).then(|| ("timeout".to_owned(), closed)).into_iter().collect(),
+            active: client.open,
+            handshakes: client.opened,
+            lifetimes: closed,
+            ..Totals::default()
+        };
+        Ok((self.edge(), totals))
+    }
+
     fn connections(
         &self,
         outcome: Outcome,
@@ -480,7 +523,7 @@ impl Play<'_> {
             Outcome::Normal => ("normal", 0, 0),
             Outcome::ClientReset => ("client_reset", 0, closed),
             Outcome::ServerReset => ("server_reset", closed, 0),
-            Outcome::Fails(_) => unreachable!("an attempt that fails has no server"),
+            Outcome::Timeout | Outcome::Fails(_) => unreachable!("they are judged by other rules"),
         };
         for (report, expected) in [(client, client_was_reset), (server, server_was_reset)] {
             let resets = report.ended.get(&Ending::PeerReset).copied().unwrap_or_default();

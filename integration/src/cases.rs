@@ -4,7 +4,7 @@ use crate::{
     case::{Case, Fault, Home, Outcome},
     plan::{
         Side::{Client, Server},
-        Step, Traffic,
+        Sockets, Step, Traffic,
     },
     world::{Family, Path},
 };
@@ -13,7 +13,7 @@ const MIB: u64 = 1 << 20;
 
 /// Returns every case.
 pub fn all() -> Vec<Case> {
-    [caretta(), payload(), paths(), endings(), failures(), crowds(), names()].concat()
+    [caretta(), payload(), paths(), endings(), failures(), crowds(), names(), sockets()].concat()
 }
 
 /// Returns the case of a name.
@@ -111,6 +111,18 @@ fn paths() -> Vec<Case> {
 /// How established connections end.
 fn endings() -> Vec<Case> {
     let reset = |name, script: &[Step], outcome| Case { outcome, ..Case::new(name, script) };
+    let silence = |name, path, family| Case {
+        path,
+        family,
+        fault: Fault::Silence,
+        outcome: Outcome::Timeout,
+        ..crowd(name, 5, 5, &[exchange(500, 600), Step::Hold, Step::SendInVain { bytes: 3000 }])
+    };
+    let waiting = |name, path| {
+        let mut case = crowd(name, 30, 30, &[Step::Hold, close(Server)]);
+        case.traffic.sockets = Sockets::NeverAccepted;
+        Case { path, outcome: Outcome::ServerReset, ..case }
+    };
     vec![
         Case::new("server_closes_first", [send(Client, 200), send(Server, 1000), close(Server)]),
         Case::new(
@@ -121,6 +133,7 @@ fn endings() -> Vec<Case> {
             "server_half_closes",
             [send(Server, 3000), finish(Server), Step::Hold, send(Client, 70_000)],
         ),
+        crowd("both_close_at_once", 200, 200, &[exchange(500, 600), Step::Hold, Step::CloseAtOnce]),
         Case::new("both_half_close", [exchange(500, 600), finish(Client), finish(Server)]),
         reset(
             "client_resets",
@@ -147,6 +160,10 @@ fn endings() -> Vec<Case> {
             &[send(Client, 100), unread(Server, 1000), close(Client)],
             Outcome::ClientReset,
         ),
+        silence("server_falls_silent", Path::TwoNodes, Family::Ipv4),
+        silence("server_falls_silent_behind_a_service_over_ipv6", Path::Service, Family::Ipv6),
+        waiting("server_ends_without_accepting", Path::TwoNodes),
+        waiting("server_ends_without_accepting_over_loopback", Path::Loopback),
         Case {
             victim: Some(Client),
             ..reset("client_killed_in_a_transfer", &broken(), Outcome::ClientReset)
@@ -214,12 +231,6 @@ fn failures() -> Vec<Case> {
 
 /// Many connections.
 fn crowds() -> Vec<Case> {
-    let crowd = |name, connections, parallel, script: &[Step]| {
-        let mut case = Case::new(name, script);
-        case.traffic.connections = Some(connections);
-        case.traffic.parallel = parallel;
-        case
-    };
     // Each byte and connection of it is a matter of the oracle, how many a second of the bench.
     let churn = |name, path| {
         let mut case = Case { path, ..crowd(name, 5000, 50, &short()) };
@@ -254,6 +265,43 @@ fn names() -> Vec<Case> {
         Case { home: Home::Container, ..Case::new("containers_are_named", held()) },
         Case { home: Home::Pod, ..Case::new("containers_of_pods_are_named", held()) },
     ]
+}
+
+/// What else a socket can be.
+fn sockets() -> Vec<Case> {
+    let case = |name, sockets, path, family| {
+        let mut case = Case { path, family, ..Case::new(name, held()) };
+        case.traffic.sockets = sockets;
+        case.traffic.connections = Some(20);
+        case.traffic.parallel = 20;
+        case
+    };
+    // Who speaks MPTCP may send the same bytes in two segments that are not told apart by TCP.
+    let silent = |mut case: Case| {
+        case.traffic.script = vec![Step::Hold];
+        case
+    };
+    vec![
+        case("fast_open", Sockets::FastOpen, Path::TwoNodes, Family::Ipv4),
+        case("fast_open_over_ipv6", Sockets::FastOpen, Path::TwoNodes, Family::Ipv6),
+        case("fast_open_over_loopback", Sockets::FastOpen, Path::Loopback, Family::Ipv4),
+        silent(case("multipath", Sockets::Multipath, Path::TwoNodes, Family::Ipv4)),
+        silent(case(
+            "multipath_through_a_service_over_ipv6",
+            Sockets::Multipath,
+            Path::Service,
+            Family::Ipv6,
+        )),
+        case("two_listeners_at_one_port", Sockets::SharedPort, Path::TwoNodes, Family::Ipv4),
+        case("two_listeners_at_one_port_over_loopback", Sockets::SharedPort, Path::Loopback, Family::Ipv6),
+    ]
+}
+
+fn crowd(name: &'static str, connections: u64, parallel: u64, script: &[Step]) -> Case {
+    let mut case = Case::new(name, script);
+    case.traffic.connections = Some(connections);
+    case.traffic.parallel = parallel;
+    case
 }
 
 fn short() -> [Step; 2] {

@@ -54,8 +54,26 @@ pub struct Traffic {
     pub cancel_after_ms: Option<u64>,
     /// Sockets are made by a thread that has another name than the process.
     pub on_worker_thread: bool,
+    /// What the sockets are.
+    pub sockets: Sockets,
     /// What happens on each connection. At its end the client closes, unless the script closed before.
     pub script: Vec<Step>,
+}
+
+/// What the peers' sockets are beyond the usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sockets {
+    /// Nothing.
+    Plain,
+    /// The client's first bytes travel with its SYN (RFC 7413); the script begins with them.
+    FastOpen,
+    /// They speak MPTCP (RFC 8684), with one subflow.
+    Multipath,
+    /// The server listens twice at the same port (`SO_REUSEPORT`).
+    SharedPort,
+    /// The server listens until it is told to stop, and accepts nothing.
+    NeverAccepted,
 }
 
 impl Default for Traffic {
@@ -67,6 +85,7 @@ impl Default for Traffic {
             per_second: None,
             cancel_after_ms: None,
             on_worker_thread: false,
+            sockets: Sockets::Plain,
             script: Vec::new(),
         }
     }
@@ -132,10 +151,17 @@ pub enum Step {
         /// Who is first.
         by: Side,
     },
+    /// Both ends close, and neither waits for the other.
+    CloseAtOnce,
     /// One end closes with a reset (`SO_LINGER` of zero).
     Reset {
         /// Who.
         by: Side,
+    },
+    /// The client writes, and waits until its kernel gives the connection up; the server does nothing until it is told to stop.
+    SendInVain {
+        /// How much.
+        bytes: u64,
     },
     /// Both ends write and read at the same time until the connection is broken, because the harness kills one of them.
     UntilBroken,
@@ -203,4 +229,6 @@ pub enum Ending {
     PeerReset,
     /// The other side was killed.
     Broken,
+    /// The other side did not answer any more.
+    TimedOut,
 }

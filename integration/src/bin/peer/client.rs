@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use integration::plan::{Event, Plan, Side};
+use integration::plan::{Event, Plan, Side, Sockets};
 use tokio::{
     net::TcpStream,
     sync::Mutex,
@@ -16,7 +16,7 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval, timeout},
 };
 
-use crate::{conversation::Conversation, ledger::Ledger};
+use crate::{conversation::Conversation, ledger::Ledger, sockets};
 
 /// Opens connections until the plan is fulfilled or the harness says stop.
 pub(crate) async fn run(plan: &Plan, ledger: &Arc<Ledger>) -> anyhow::Result<()> {
@@ -51,15 +51,25 @@ async fn work(
         if let Some(pace) = pace.lock().await.as_mut() {
             pace.tick().await;
         }
-        if let Some(stream) = connect(&plan, &ledger).await? {
-            Conversation::new(stream, Side::Client, &ledger).follow(&plan.traffic.script).await?;
+        if let Some((stream, sent)) = connect(&plan, &ledger).await? {
+            let conversation = Conversation::new(stream, Side::Client, &ledger).having_sent(sent);
+            conversation.follow(&plan.traffic.script).await?;
         }
     }
     Ok(())
 }
 
-async fn connect(plan: &Plan, ledger: &Ledger) -> anyhow::Result<Option<TcpStream>> {
-    let connecting = TcpStream::connect(plan.address);
+/// Connects, and returns the connection with the number of bytes that were sent at once.
+async fn connect(plan: &Plan, ledger: &Ledger) -> anyhow::Result<Option<(TcpStream, usize)>> {
+    let connecting = async {
+        match plan.traffic.sockets {
+            Sockets::FastOpen => sockets::connect_with_bytes(plan.address).await,
+            kind => {
+                let stream = sockets::make(kind, plan.address)?.connect(plan.address).await?;
+                Ok((stream, 0))
+            }
+        }
+    };
     let connected = match plan.traffic.cancel_after_ms {
         None => connecting.await,
         Some(millis) => match timeout(Duration::from_millis(millis), connecting).await {
@@ -71,7 +81,7 @@ async fn connect(plan: &Plan, ledger: &Ledger) -> anyhow::Result<Option<TcpStrea
         },
     };
     let error = match connected {
-        Ok(stream) => return Ok(Some(stream)),
+        Ok(connected) => return Ok(Some(connected)),
         Err(error) => error,
     };
     let reason = match error.kind() {

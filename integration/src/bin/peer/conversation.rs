@@ -1,5 +1,6 @@
 use std::{
     io::{self, ErrorKind},
+    mem,
     time::Duration,
 };
 
@@ -8,6 +9,7 @@ use integration::{
     payload,
     plan::{Ending, Side, Step},
 };
+use rustix::net::sockopt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -21,6 +23,8 @@ use crate::ledger::Ledger;
 
 /// How often a peer looks whether what it does not read has arrived.
 const PEEK_PAUSE: Duration = Duration::from_millis(1);
+/// How long a kernel sends again what is not acknowledged before it gives up; by itself it would for a quarter of an hour.
+const UNANSWERED_MS: u32 = 1000;
 /// What is written at a time while the other end may be killed, and how long to wait then: killed in the midst of a transfer
 /// it must be, not of one that takes a processor for itself.
 const PIECE: u64 = 20_000;
@@ -34,6 +38,8 @@ pub(crate) struct Conversation<'a> {
     side: Side,
     ledger: &'a Ledger,
     sent: u64,
+    /// What was sent with the handshake, before the script asks for it.
+    ahead: u64,
     received: u64,
     holds: u64,
     buffer: Vec<u8>,
@@ -42,7 +48,16 @@ pub(crate) struct Conversation<'a> {
 impl<'a> Conversation<'a> {
     pub(crate) fn new(stream: TcpStream, side: Side, ledger: &'a Ledger) -> Self {
         ledger.opened();
-        Self { stream: Some(stream), side, ledger, sent: 0, received: 0, holds: 0, buffer: Vec::new() }
+        let stream = Some(stream);
+        Self { stream, side, ledger, sent: 0, ahead: 0, received: 0, holds: 0, buffer: Vec::new() }
+    }
+
+    /// Takes note of bytes that were sent with the handshake.
+    pub(crate) fn having_sent(mut self, bytes: usize) -> Self {
+        self.ledger.wrote(bytes);
+        self.sent = bytes as u64;
+        self.ahead = self.sent;
+        self
     }
 
     /// Follows the script to its end.
@@ -87,6 +102,10 @@ impl<'a> Conversation<'a> {
                 self.ledger.hold(self.holds).await
             }
             Step::Close { by } => self.close(*by).await,
+            Step::CloseAtOnce => {
+                self.end(Ending::Closed);
+                Ok(())
+            }
             Step::Reset { by } if *by == self.side => {
                 self.stream()?.set_zero_linger()?;
                 self.end(Ending::SentReset);
@@ -97,13 +116,34 @@ impl<'a> Conversation<'a> {
                 self.end(ending);
                 Ok(())
             }
+            Step::SendInVain { bytes } if self.side == Side::Client => self.send_in_vain(*bytes).await,
+            Step::SendInVain { .. } => {
+                self.ledger.until_stopped().await;
+                // A goodbye that nobody answers would outlive the process and its network for minutes.
+                self.stream()?.set_zero_linger()?;
+                self.end(Ending::SentReset);
+                Ok(())
+            }
             Step::UntilBroken => self.until_broken().await,
+        }
+    }
+
+    async fn send_in_vain(&mut self, bytes: u64) -> anyhow::Result<()> {
+        sockopt::set_tcp_user_timeout(self.stream()?, UNANSWERED_MS)
+            .context("cannot set the socket's options")?;
+        self.exchange(bytes, 0).await?;
+        match self.stream()?.read(&mut [0]).await {
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                self.end(Ending::TimedOut);
+                Ok(())
+            }
+            other => bail!("the other end should have fallen silent, not {other:?}"),
         }
     }
 
     /// Writes and reads until the other end is gone, and reads all that it had sent by then.
     async fn until_broken(&mut self) -> anyhow::Result<()> {
-        let Self { stream, side, ledger, sent, received, holds: _, buffer } = self;
+        let Self { stream, side, ledger, sent, ahead: _, received, holds: _, buffer } = self;
         let (mut from, mut to) = stream.as_mut().context("the connection is closed")?.split();
         let writing = async {
             while write(&mut to, *side, ledger, sent, PIECE).await.is_ok() {
@@ -122,11 +162,12 @@ impl<'a> Conversation<'a> {
     }
 
     async fn exchange(&mut self, request: u64, response: u64) -> anyhow::Result<()> {
-        let Self { stream, side, ledger, sent, received, holds: _, buffer } = self;
+        let Self { stream, side, ledger, sent, ahead, received, holds: _, buffer } = self;
         let (send, receive) = match side {
             Side::Client => (request, response),
             Side::Server => (response, request),
         };
+        let send = send.checked_sub(mem::take(ahead)).context("the script begins with fewer bytes")?;
         let (mut from, mut to) = stream.as_mut().context("the connection is closed")?.split();
         let writing = write(&mut to, *side, ledger, sent, send);
         let reading = read(&mut from, side.other(), ledger, received, receive, buffer);

@@ -23,6 +23,7 @@ mod client;
 mod conversation;
 mod ledger;
 mod server;
+mod sockets;
 
 fn main() -> ExitCode {
     match run() {
