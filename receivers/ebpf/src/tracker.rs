@@ -4,8 +4,10 @@
 //! connection that a walk finds and no record announced is older than the receiver if it is the first walk, else its
 //! record was lost. The other way round, a connection that two walks do not find has ended without a record.
 
+mod connections;
+
 use std::{
-    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
+    collections::{HashMap, HashSet, VecDeque},
     num::NonZeroUsize,
     sync::Arc,
     time::Duration,
@@ -14,6 +16,7 @@ use std::{
 use abi::{CgroupNames, ConnectionRecord, ListenerRecord, Record, Role, Socket, state};
 use model::{CloseReason, End, Flow, Interval, Local, Process, Traffic, Transport, UnixNanos};
 
+use self::connections::{ConnectionIdx, Connections};
 use crate::{
     cgroups::Cgroups,
     clock::Moment,
@@ -31,14 +34,14 @@ const MAX_FINISHED: usize = 1 << 14;
 /// Follows connections; does no I/O and reads no clock.
 #[derive(Debug)]
 pub(crate) struct Tracker {
-    connections: HashMap<Key, Connection>,
+    connections: Connections,
     max_connections: usize,
     // What there is to report, in order. A connection is in it once at most.
     queue: VecDeque<Item>,
     n_finished: usize,
     // Connections that the next records may tell more of, since this drain and since the one before: whether they are the
     // agent's, or who reset them.
-    held: [Vec<Key>; 2],
+    held: [Vec<ConnectionIdx>; 2],
     sees_resets: bool,
     own: Own,
     listeners: Listeners,
@@ -72,7 +75,7 @@ struct Walk {
 
 #[derive(Debug)]
 enum Item {
-    Connection(Key),
+    Connection(ConnectionIdx),
     Finished(Box<Flow>),
 }
 
@@ -94,7 +97,7 @@ impl Tracker {
             listeners.insert(listener);
         }
         Self {
-            connections: HashMap::new(),
+            connections: Connections::default(),
             max_connections: max_connections.get(),
             queue: VecDeque::new(),
             n_finished: 0,
@@ -113,11 +116,10 @@ impl Tracker {
     /// Takes note that every record that waited was taken: what was held back since the drain before is let go.
     pub(crate) fn end_drain(&mut self) {
         let [new, old] = &mut self.held;
-        for key in old.drain(..) {
-            if let Some(connection) = self.connections.get_mut(&key) {
-                connection.is_held = false;
-                enqueue(&mut self.queue, connection);
-            }
+        for idx in old.drain(..) {
+            let connection = self.connections.at(idx);
+            connection.is_held = false;
+            enqueue(&mut self.queue, idx, connection);
         }
         std::mem::swap(new, old);
     }
@@ -177,12 +179,9 @@ impl Tracker {
             self.remember_old(socket);
             return;
         }
-        let likely = self.likely_role(socket);
-        let keys = [likely, likely.other()].map(|role| Key::new(socket, role));
-        if let Some(key) = keys.into_iter().find(|key| self.connections.contains_key(key)) {
-            self.sample(key, socket, moment.wall);
-        } else {
-            self.on_unannounced(keys[0], socket, moment.wall);
+        match self.find(socket) {
+            (_, Some(idx)) => self.sample(idx, socket, moment.wall),
+            (key, None) => self.on_unannounced(key, socket, moment.wall),
         }
     }
 
@@ -202,7 +201,7 @@ impl Tracker {
             self.processes = HashMap::new();
         }
         let Self { connections, queue, walk, metrics, .. } = self;
-        for connection in connections.values_mut().filter(|it| !it.has_ended()) {
+        for (idx, connection) in connections.iter_mut().filter(|(_, it)| !it.has_ended()) {
             let missed = number - connection.last_walk;
             if missed == 0 {
                 continue;
@@ -212,7 +211,7 @@ impl Tracker {
             } else if missed >= 2 {
                 metrics.repaired_ends.add(1);
                 connection.vanish(moment.wall);
-                enqueue(queue, connection);
+                enqueue(queue, idx, connection);
             }
         }
     }
@@ -242,20 +241,19 @@ impl Tracker {
                         flows.push(*flow);
                     }
                 }
-                Item::Connection(key) => {
-                    let Entry::Occupied(mut entry) = self.connections.entry(key) else { continue };
-                    let connection = entry.get_mut();
+                Item::Connection(idx) => {
+                    let connection = self.connections.at(idx);
                     connection.is_queued = false;
                     if connection.is_held {
                         continue;
                     }
                     if connection.is_new() {
-                        connection.is_own = self.own.has_end(key.id);
+                        connection.is_own = self.own.has_end(connection.key().id);
                     }
                     let is_own = connection.is_own;
                     let flow = connection.report(|id| self.cgroups.path(id));
                     if connection.has_ended() {
-                        entry.remove();
+                        self.connections.remove(idx);
                     }
                     if !is_own || self.own.passes(&flow, &self.metrics) {
                         flows.push(flow);
@@ -293,21 +291,19 @@ impl Tracker {
     fn on_closed(&mut self, record: &ConnectionRecord, moment: Moment) {
         let socket = &record.socket;
         let at = moment.wall_at(record.time);
-        let likely = self.likely_role(socket);
-        let keys = [likely, likely.other()].map(|role| Key::new(socket, role));
-        let known = keys.into_iter().find(|key| self.connections.contains_key(key));
-        let key = known.unwrap_or(keys[0]);
+        let (key, known) = self.find(socket);
         let known_reason = close_reason(socket, key.role);
         let reason = known_reason.unwrap_or(CloseReason::Aborted);
         let loses_in_flight = loses_what_is_in_flight(socket);
-        if let Some(connection) = self.connections.get_mut(&key) {
+        if let Some(idx) = known {
+            let connection = self.connections.at(idx);
             connection.close(socket, reason, loses_in_flight, at);
             if known_reason.is_none() && self.sees_resets {
                 // Unless a record to come says otherwise.
                 connection.set_close_reason(reset_by(key.role.other()));
-                hold(&mut self.held, connection);
+                hold(&mut self.held, idx, connection);
             }
-            enqueue(&mut self.queue, connection);
+            enqueue(&mut self.queue, idx, connection);
             self.walk.old.remove(&(socket.netns, Ends::new(socket)));
             return;
         }
@@ -331,8 +327,8 @@ impl Tracker {
     /// Takes a reset that an end sent after it had closed. One that was not followed was reported already.
     fn on_reset_sent(&mut self, socket: &Socket) {
         for role in [Role::Client, Role::Server] {
-            if let Some(connection) = self.connections.get_mut(&Key::new(socket, role)) {
-                connection.set_close_reason(reset_by(role));
+            if let Some(idx) = self.connections.find(&Key::new(socket, role)) {
+                self.connections.at(idx).set_close_reason(reset_by(role));
             }
         }
     }
@@ -384,12 +380,25 @@ impl Tracker {
         });
     }
 
-    fn sample(&mut self, key: Key, socket: &Socket, now: UnixNanos) {
-        let Some(connection) = self.connections.get_mut(&key) else { return };
+    /// Finds the connection that a socket belongs to; if there is none the key is that of its likely role.
+    fn find(&self, socket: &Socket) -> (Key, Option<ConnectionIdx>) {
+        let likely = self.likely_role(socket);
+        let [key, other] = [likely, likely.other()].map(|role| Key::new(socket, role));
+        match self.connections.find(&key) {
+            Some(idx) => (key, Some(idx)),
+            None => match self.connections.find(&other) {
+                Some(idx) => (other, Some(idx)),
+                None => (key, None),
+            },
+        }
+    }
+
+    fn sample(&mut self, idx: ConnectionIdx, socket: &Socket, now: UnixNanos) {
+        let connection = self.connections.at(idx);
         connection.last_walk = self.walk.number;
         // A record told its end since the walk saw it.
         if !connection.has_ended() && connection.sample(socket, now) {
-            enqueue(&mut self.queue, connection);
+            enqueue(&mut self.queue, idx, connection);
         }
     }
 
@@ -421,10 +430,9 @@ impl Tracker {
         if socket.cgroup != 0 && !self.cgroups.contains(socket.cgroup) {
             self.unnamed.insert(socket.cgroup, socket.cgroup_node);
         }
-        if self.follow(connection) {
-            self.sample(key, socket, now);
-        } else {
-            self.remember_old(socket);
+        match self.follow(connection) {
+            Some(idx) => self.sample(idx, socket, now),
+            None => self.remember_old(socket),
         }
     }
 
@@ -449,31 +457,30 @@ impl Tracker {
     }
 
     /// Begins to follow a connection, if there is room.
-    fn follow(&mut self, mut connection: Connection) -> bool {
+    fn follow(&mut self, mut connection: Connection) -> Option<ConnectionIdx> {
         connection.last_walk = self.walk.number;
-        let Key { role, id, .. } = connection.key();
+        let key = connection.key();
         let is_own = self.own.is_agent(connection.process());
         if is_own {
-            self.own.add_end(id, observer(role));
+            self.own.add_end(key.id, observer(key.role));
         }
         // The agent's end opens a moment after this one, and its record may be of the next drain.
-        let is_held = !is_own && role == Role::Client && self.own.listens_at(connection.ends().remote.1);
+        let is_held = !is_own && key.role == Role::Client && self.own.listens_at(connection.ends().remote.1);
         if self.is_full() {
             self.metrics.untracked.add(1);
-            return false;
+            return None;
         }
-        match self.connections.entry(connection.key()) {
-            // One connection is announced once; who announces it again is not believed.
-            Entry::Occupied(_) => false,
-            Entry::Vacant(entry) => {
-                let connection = entry.insert(connection);
-                if is_held {
-                    hold(&mut self.held, connection);
-                }
-                enqueue(&mut self.queue, connection);
-                true
-            }
+        // One connection is announced once; who announces it again is not believed.
+        if self.connections.find(&key).is_some() {
+            return None;
         }
+        let idx = self.connections.insert(connection);
+        let connection = self.connections.at(idx);
+        if is_held {
+            hold(&mut self.held, idx, connection);
+        }
+        enqueue(&mut self.queue, idx, connection);
+        Some(idx)
     }
 
     fn is_full(&self) -> bool {
@@ -521,18 +528,18 @@ impl Tracker {
     }
 }
 
-fn enqueue(queue: &mut VecDeque<Item>, connection: &mut Connection) {
+fn enqueue(queue: &mut VecDeque<Item>, idx: ConnectionIdx, connection: &mut Connection) {
     if !connection.is_queued && !connection.is_held {
         connection.is_queued = true;
-        queue.push_back(Item::Connection(connection.key()));
+        queue.push_back(Item::Connection(idx));
     }
 }
 
 /// Holds a connection back until one more drain is over.
-fn hold(held: &mut [Vec<Key>; 2], connection: &mut Connection) {
+fn hold(held: &mut [Vec<ConnectionIdx>; 2], idx: ConnectionIdx, connection: &mut Connection) {
     if !connection.is_held {
         connection.is_held = true;
-        held[0].push(connection.key());
+        held[0].push(idx);
     }
 }
 
