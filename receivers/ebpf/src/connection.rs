@@ -208,6 +208,30 @@ impl Connection {
         self.observed_at = now;
     }
 
+    /// Returns whether it ended without that its end was observed.
+    pub(crate) fn has_vanished(&self) -> bool {
+        self.end == Some(End::Closed(CloseReason::Unknown))
+    }
+
+    /// Takes back that it vanished, as long as that was not reported.
+    pub(crate) fn reappear(&mut self) {
+        if self.has_vanished() {
+            self.end = None;
+        }
+    }
+
+    /// Goes on after it was reported that it vanished: it has been counted as opened, and what it transferred, too.
+    pub(crate) fn resume(&mut self) {
+        self.reappear();
+        self.begin = Some(Begin::Found);
+        self.started = None;
+    }
+
+    /// Returns whether it is older than the observer.
+    pub(crate) fn is_found(&self) -> bool {
+        self.begin == Some(Begin::Found)
+    }
+
     /// Makes the record of what has not been reported yet. `path` tells the path of a cgroup.
     pub(crate) fn report(&mut self, path: impl FnOnce(u64) -> Option<Arc<str>>) -> Flow {
         if self.cgroup.is_none() && self.cgroup_id != 0 {

@@ -13,6 +13,10 @@ pub(crate) struct Metrics {
     pub(crate) repaired_begins: Counter,
     /// Ends that were not observed, found by a walk.
     pub(crate) repaired_ends: Counter,
+    /// Connections that went on after their end had been reported, because walks did not find them.
+    pub(crate) resumed: Counter,
+    /// Connections that walks no longer found and that are not remembered, because there were too many.
+    pub(crate) forgotten_vanished: Counter,
     /// Samples that could not be read in one piece.
     pub(crate) torn: Counter,
     /// Listening sockets whose process is not remembered, because there were too many.
@@ -82,6 +86,18 @@ impl Metrics {
             ),
             repaired_begins: repaired("begin"),
             repaired_ends: repaired("end"),
+            resumed: telemetry.counter(
+                "ridley.ebpf.resumed",
+                "{connection}",
+                "Connections that were found again after their end had been reported as unknown.",
+                &[],
+            ),
+            forgotten_vanished: telemetry.counter(
+                "ridley.ebpf.forgotten.vanished",
+                "{connection}",
+                "Connections whose end was not observed and that are not remembered, because there are too many.",
+                &[],
+            ),
             torn: telemetry.counter(
                 "ridley.ebpf.torn",
                 "{sample}",

@@ -145,7 +145,7 @@ impl<S: Source + 'static> EbpfReceiver<S> {
 
     /// Walks all sockets. Each step's are taken after the records that are older than it.
     async fn sample(&mut self) {
-        match self.walk().await {
+        match self.walks().await {
             Ok(()) if self.walk_fails => {
                 self.walk_fails = false;
                 info!("connections are sampled again");
@@ -181,6 +181,15 @@ impl<S: Source + 'static> EbpfReceiver<S> {
             Some(EpisodeChange::Ended) => info!("the kernel records everything again"),
             None => {}
         }
+    }
+
+    /// Walks once, or twice if that is what it takes to report what was found.
+    async fn walks(&mut self) -> Result<(), RunProgramError> {
+        self.walk().await?;
+        if self.tracker.wants_walk() {
+            self.walk().await?;
+        }
+        Ok(())
     }
 
     async fn walk(&mut self) -> Result<(), RunProgramError> {

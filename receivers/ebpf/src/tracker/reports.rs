@@ -1,0 +1,126 @@
+//! What there is to report: what waits for the pipeline, bounded.
+
+use std::collections::VecDeque;
+
+use model::Flow;
+
+use super::{
+    Tracker,
+    connections::{ConnectionIdx, Connections},
+};
+use crate::connection::Connection;
+
+/// Most finished records that wait for the pipeline beside the connections that are followed.
+pub(super) const MAX_FINISHED: usize = 1 << 14;
+
+/// What waits to be reported, in order.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    // A connection is in it once at most.
+    queue: VecDeque<Item>,
+    n_finished: usize,
+    // Connections that the next records may tell more of, since this drain and since the one before: whether they are the
+    // agent's, or who reset them.
+    held: [Vec<ConnectionIdx>; 2],
+}
+
+#[derive(Debug)]
+enum Item {
+    Connection(ConnectionIdx),
+    Finished(Box<Flow>),
+}
+
+impl Reports {
+    /// Sees to it that a connection is reported.
+    pub(super) fn enqueue(&mut self, idx: ConnectionIdx, connection: &mut Connection) {
+        if !connection.is_queued && !connection.is_held {
+            connection.is_queued = true;
+            self.queue.push_back(Item::Connection(idx));
+        }
+    }
+
+    /// Holds a connection back until one more drain is over.
+    pub(super) fn hold(&mut self, idx: ConnectionIdx, connection: &mut Connection) {
+        if !connection.is_held {
+            connection.is_held = true;
+            self.held[0].push(idx);
+        }
+    }
+
+    /// Lets go what was held back since the drain before.
+    pub(super) fn end_drain(&mut self, connections: &mut Connections) {
+        let [new, old] = &mut self.held;
+        let mut free = std::mem::replace(old, std::mem::take(new));
+        for idx in free.drain(..) {
+            let connection = connections.at(idx);
+            connection.is_held = false;
+            self.enqueue(idx, connection);
+        }
+        self.held[0] = free;
+    }
+}
+
+impl Tracker {
+    /// Returns whether there is something to report.
+    pub(crate) fn has_reports(&self) -> bool {
+        !self.reports.queue.is_empty()
+    }
+
+    /// Returns how many records there are to report.
+    pub(crate) fn n_reports(&self) -> usize {
+        self.reports.queue.len()
+    }
+
+    /// Takes up to `max` records out.
+    pub(crate) fn take_reports(&mut self, max: usize) -> Vec<Flow> {
+        let mut flows = Vec::with_capacity(max.min(self.reports.queue.len()));
+        while flows.len() < max
+            && let Some(item) = self.reports.queue.pop_front()
+        {
+            match item {
+                Item::Finished(flow) => {
+                    self.reports.n_finished -= 1;
+                    let is_own = self.own.is_agent(flow.local.process.as_ref())
+                        || flow.id.is_some_and(|id| self.own.has_end(id));
+                    if !is_own || self.own.passes(&flow, &self.metrics) {
+                        flows.push(*flow);
+                    }
+                }
+                Item::Connection(idx) => {
+                    let connection = self.connections.at(idx);
+                    connection.is_queued = false;
+                    if connection.is_held {
+                        continue;
+                    }
+                    if connection.is_new() {
+                        connection.is_own = self.own.has_end(connection.key().id);
+                    }
+                    let is_own = connection.is_own;
+                    let flow = connection.report(|id| self.cgroups.path(id));
+                    if connection.has_ended() {
+                        let connection = self.connections.remove(idx);
+                        if connection.has_vanished() {
+                            self.metrics.repaired_ends.add(1);
+                            self.ended.vanish(connection, self.walk.number);
+                        }
+                    }
+                    if !is_own || self.own.passes(&flow, &self.metrics) {
+                        flows.push(flow);
+                    }
+                }
+            }
+        }
+        self.metrics.connections.set(i64::try_from(self.connections.len()).unwrap_or(i64::MAX));
+        flows
+    }
+
+    /// Queues a record of a connection that is not followed.
+    pub(super) fn finish(&mut self, flow: Flow) {
+        if self.reports.n_finished >= MAX_FINISHED {
+            self.metrics.dropped_full.add(1);
+            return;
+        }
+        self.reports.n_finished += 1;
+        self.reports.queue.push_back(Item::Finished(Box::new(flow)));
+    }
+}

@@ -1,0 +1,80 @@
+//! What is known of the local end.
+
+use std::collections::HashMap;
+
+use abi::{CgroupNames, RecordKind, Socket};
+use bytemuck::Zeroable;
+use model::{Observer, Process};
+
+use super::world::{Conn, World};
+use crate::seed::Seed;
+
+/// An accepted socket does not tell its process, the listener did.
+#[test]
+fn a_server_is_named_by_its_listener() {
+    let mut world = World::new();
+    world.walk(&[]);
+    world.listen(RecordKind::Listening);
+    world.open(Conn::server(1));
+    assert_eq!(world.one().local.process.map(|it| it.command), Some("nginx".into()));
+    world.listen(RecordKind::Unlistened);
+    world.open(Conn::server(2));
+    assert_eq!(world.one().local.process, None);
+}
+
+/// `listen(fd, 0)` leaves no backlog to tell the role by.
+#[test]
+fn a_server_without_a_backlog_is_known_by_its_listener() {
+    let mut world = World::new();
+    world.listen(RecordKind::Listening);
+    world.walk_sockets(&[Socket { backlog: 0, ..Conn::server(1).socket() }]);
+    assert_eq!(world.one().observer, Observer::Server);
+}
+
+/// Once known by a record, a role is not judged again.
+#[test]
+fn a_misleading_backlog_does_not_make_another_connection() {
+    let mut world = World::new();
+    world.walk(&[]);
+    world.open(Conn::server(1));
+    world.take();
+    for _ in 0..3 {
+        world.walk_sockets(&[Socket { backlog: 0, ..Conn::server(1).transferred(5, 6).socket() }]);
+    }
+    let flow = world.one();
+    assert_eq!((flow.observer, flow.response.bytes), (Observer::Server, 5));
+}
+
+#[test]
+fn processes_of_older_connections_come_from_the_seed() {
+    let process = Process { pid: 7, command: "old".into() };
+    let processes = HashMap::from([(4_711, process.clone())]);
+    let mut world = World::after(Seed { listeners: Vec::new(), processes });
+    world.walk_sockets(&[Socket { inode: 4_711, ..Conn::client(1).socket() }]);
+    assert_eq!(world.one().local.process, Some(process));
+}
+
+/// A walk finds sockets of cgroups that no record told of; they are asked for once, by whatever answers.
+#[test]
+fn cgroups_of_older_connections_are_asked_for() {
+    let mut world = World::new();
+    let socket = |n| Socket { cgroup: 9, cgroup_node: 0xabc, ..Conn::client(n).socket() };
+    world.walk_sockets(&[socket(1), socket(2)]);
+    assert_eq!(world.tracker.take_unnamed_cgroups(), HashMap::from([(9, 0xabc)]));
+    let mut names = CgroupNames { id: 9, ..CgroupNames::zeroed() };
+    names.names[0][..3].copy_from_slice(b"web");
+    world.tracker.on_cgroup(9, Some(&names));
+    let paths: Vec<_> = world.take().into_iter().map(|it| it.local.cgroup).collect();
+    assert_eq!(paths, [Some("/web".into()), Some("/web".into())]);
+    assert!(world.tracker.take_unnamed_cgroups().is_empty());
+}
+
+/// The memory of a cgroup that is gone may hold another one.
+#[test]
+fn the_names_of_another_cgroup_are_no_answer() {
+    let mut world = World::new();
+    world.walk_sockets(&[Socket { cgroup: 9, cgroup_node: 0xabc, ..Conn::client(1).socket() }]);
+    world.tracker.take_unnamed_cgroups();
+    world.tracker.on_cgroup(9, Some(&CgroupNames { id: 8, ..CgroupNames::zeroed() }));
+    assert_eq!(world.one().local.cgroup, None);
+}
