@@ -3,6 +3,8 @@ use std::{
     fmt,
 };
 
+use foldhash::fast::RandomState;
+
 use crate::{ConnectionId, Observer};
 
 type Key = (ConnectionId, Observer);
@@ -15,7 +17,8 @@ const MAX_LEFTOVERS: usize = 256;
 /// Names are fixed when a connection is first seen, so a component that names or pairs connections must remember
 /// them until their end. When the map is full the entry that was inserted first makes room.
 pub struct ConnectionMap<V> {
-    entries: HashMap<Key, (u64, V)>,
+    // The hash is seeded: who is at the other end chooses half of an id.
+    entries: HashMap<Key, (u64, V), RandomState>,
     // Keys in order of insertion with the number the entry had then; numbers that no longer match are leftovers of
     // removed entries, dropped when they reach the front or when they outnumber the entries.
     order: VecDeque<(Key, u64)>,
@@ -26,7 +29,7 @@ pub struct ConnectionMap<V> {
 impl<V> ConnectionMap<V> {
     /// Creates a map of at most `capacity` connections; one is the least.
     pub fn new(capacity: usize) -> Self {
-        Self { entries: HashMap::new(), order: VecDeque::new(), next_number: 0, capacity: capacity.max(1) }
+        Self { entries: HashMap::default(), order: VecDeque::new(), next_number: 0, capacity: capacity.max(1) }
     }
 
     /// Returns what is remembered of a connection.

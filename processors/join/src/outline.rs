@@ -1,5 +1,6 @@
 use std::{collections::HashMap, mem};
 
+use foldhash::fast::RandomState;
 use model::{ConnectionId, Flow, Observer};
 
 /// What is left of a connection that had to make room: whose records count, and who is over.
@@ -44,14 +45,14 @@ impl Outline {
 #[derive(Debug)]
 pub(crate) struct Outlines {
     capacity: usize,
-    young: HashMap<ConnectionId, Outline>,
-    old: HashMap<ConnectionId, Outline>,
+    young: HashMap<ConnectionId, Outline, RandomState>,
+    old: HashMap<ConnectionId, Outline, RandomState>,
 }
 
 impl Outlines {
     /// Keeps at least the `capacity` outlines that were put in last, and at most twice as many.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, young: HashMap::new(), old: HashMap::new() }
+        Self { capacity, young: HashMap::default(), old: HashMap::default() }
     }
 
     /// Takes out the outline of a connection.

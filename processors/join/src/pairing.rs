@@ -92,9 +92,11 @@ impl Pairing {
             }
             return;
         }
-        let (servers, clients): (Vec<_>, Vec<_>) =
-            flows.records.into_iter().partition(|it| it.observer == Observer::Server);
-        for flow in servers.into_iter().chain(clients) {
+        out.reserve(flows.records.len());
+        for flow in flows.records.extract_if(.., |it| it.observer == Observer::Server) {
+            self.push(flow, now, out);
+        }
+        for flow in flows.records {
             self.push(flow, now, out);
         }
     }
