@@ -4,17 +4,19 @@ use std::{
 };
 
 use abi::CgroupNames;
+use component::Counter;
 
 /// More cgroups than a node has at a time; one that no connection asked for of late makes room.
 const MAX_CGROUPS: usize = 1 << 13;
 
 /// Paths of cgroups by id. Connections of one cgroup share one path.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Cgroups {
     paths: HashMap<u64, Known>,
     // Each cgroup once. A record names a cgroup once and not again while the programs remember that, so that those in
     // use must stay, however many came and went since.
     order: VecDeque<u64>,
+    forgotten: Counter,
 }
 
 #[derive(Debug)]
@@ -26,6 +28,11 @@ struct Known {
 }
 
 impl Cgroups {
+    /// Knows none yet; `forgotten` counts those that make room.
+    pub(crate) fn new(forgotten: Counter) -> Self {
+        Self { paths: HashMap::new(), order: VecDeque::new(), forgotten }
+    }
+
     /// Remembers the names of a cgroup.
     pub(crate) fn insert(&mut self, names: &CgroupNames) {
         self.remember(names.id, Some(path(names).into()));
@@ -63,6 +70,7 @@ impl Cgroups {
                 }
                 _ => {
                     self.paths.remove(&oldest);
+                    self.forgotten.add(1);
                 }
             }
         }
@@ -86,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_path_reads_as_the_kernel_writes_it() {
-        let mut cgroups = Cgroups::default();
+        let mut cgroups = Cgroups::new(Counter::default());
         cgroups.insert(&names(7, &["cron.service", "system.slice"]));
         cgroups.insert(&names(1, &[]));
         cgroups.insert_unknown(9);
@@ -99,7 +107,7 @@ mod tests {
     /// Services live for months, jobs for seconds: those must not push these out.
     #[test]
     fn a_cgroup_in_use_stays() {
-        let mut cgroups = Cgroups::default();
+        let mut cgroups = Cgroups::new(Counter::default());
         cgroups.insert(&names(1, &["nginx.service"]));
         for id in 2..4 * MAX_CGROUPS as u64 {
             cgroups.insert(&names(id, &["job"]));
@@ -111,7 +119,7 @@ mod tests {
     /// If all are in use the oldest goes all the same.
     #[test]
     fn the_bound_holds_when_all_are_in_use() {
-        let mut cgroups = Cgroups::default();
+        let mut cgroups = Cgroups::new(Counter::default());
         for id in 0..=MAX_CGROUPS as u64 {
             cgroups.insert(&names(id, &["leaf"]));
             cgroups.path(id);
@@ -121,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_oldest_makes_room() {
-        let mut cgroups = Cgroups::default();
+        let mut cgroups = Cgroups::new(Counter::default());
         for id in 0..=MAX_CGROUPS as u64 {
             cgroups.insert(&names(id, &["leaf"]));
             cgroups.insert(&names(id, &["leaf"]));
@@ -129,6 +137,7 @@ mod tests {
         assert!(!cgroups.contains(0));
         assert!(cgroups.contains(1));
         assert_eq!((cgroups.paths.len(), cgroups.order.len()), (MAX_CGROUPS, MAX_CGROUPS));
+        assert_eq!(cgroups.forgotten.value(), 1);
     }
 
     fn names(id: u64, leaf_first: &[&str]) -> CgroupNames {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use model::UnixNanos;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -17,6 +19,11 @@ impl Moment {
     /// Reads both clocks.
     pub(crate) fn now() -> Self {
         Self { boot: nanoseconds(ClockId::Boottime), wall: UnixNanos(nanoseconds(ClockId::Realtime)) }
+    }
+
+    /// Returns the time that passed since an earlier moment.
+    pub(crate) const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.boot.saturating_sub(earlier.boot))
     }
 
     /// Returns the wall clock's time of an instant on the programs' clock.

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use component::{BoxError, Context, Factory, Receiver, Stability};
 use model::Signal;
@@ -8,6 +8,9 @@ use crate::{
     clock::Moment, config::Config, memory, metrics::Metrics, observer::Observer, receiver::EbpfReceiver,
     seed, source::Source,
 };
+
+/// How long the processes of sockets that are older than the receiver are looked up at the start.
+const MAX_SCAN: Duration = Duration::from_secs(2);
 
 /// Makes `ebpf` receivers.
 pub fn factory() -> Factory {
@@ -29,7 +32,16 @@ async fn create(config: Config, context: Context) -> Result<Box<dyn Receiver>, B
     let metrics = Metrics::new(&context.telemetry);
     // After the programs record, so that who begins to listen meanwhile is not missed; before what they recorded is read,
     // so that all of that is newer. On this thread, which may still look into the processes of others.
-    let mut seed = seed::scan(Path::new("/proc"));
+    let began = Moment::now();
+    let mut seed = seed::scan(Path::new("/proc"), || Moment::now().since(began) > MAX_SCAN);
+    if seed.n_skipped > 0 {
+        metrics.forgotten_processes.add(seed.n_skipped);
+        warn!(
+            processes = seed.n_skipped,
+            "more sockets than can be looked up, the processes of other connections and servers older than the agent are not \
+             known"
+        );
+    }
     seed.renumber(std::process::id(), observer.process());
     Ok(Box::new(EbpfReceiver::new(&config, observer, seed, metrics, Moment::now)))
 }

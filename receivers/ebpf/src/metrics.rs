@@ -21,6 +21,10 @@ pub(crate) struct Metrics {
     pub(crate) torn: Counter,
     /// Listening sockets whose process is not remembered, because there were too many.
     pub(crate) forgotten_listeners: Counter,
+    /// Cgroups whose names are no longer remembered, because there were too many.
+    pub(crate) forgotten_cgroups: Counter,
+    /// Processes whose sockets were not looked up at the start, because there were too many.
+    pub(crate) forgotten_processes: Counter,
     /// The agent's own connections.
     pub(crate) own_connections: Counter,
     /// The agent's own attempts that failed.
@@ -108,6 +112,18 @@ impl Metrics {
                 "ridley.ebpf.forgotten.listeners",
                 "{socket}",
                 "Listening sockets whose process is not remembered, because there are too many.",
+                &[],
+            ),
+            forgotten_cgroups: telemetry.counter(
+                "ridley.ebpf.forgotten.cgroups",
+                "{cgroup}",
+                "Cgroups whose names are no longer remembered, because there are too many.",
+                &[],
+            ),
+            forgotten_processes: telemetry.counter(
+                "ridley.ebpf.forgotten.processes",
+                "{process}",
+                "Processes whose sockets were not looked up at the start, because there were too many.",
                 &[],
             ),
             own_connections: telemetry.counter(

@@ -13,7 +13,6 @@ use std::{
 };
 
 use model::Process;
-use tracing::warn;
 
 use crate::listeners::Listener;
 
@@ -30,6 +29,8 @@ pub(crate) struct Seed {
     pub(crate) listeners: Vec<Listener>,
     /// Processes by the inode of a socket that they hold.
     pub(crate) processes: HashMap<u64, Process>,
+    /// How many processes were not looked at, or not at all of their sockets, or not at what listens beside them.
+    pub(crate) n_skipped: u64,
 }
 
 impl Seed {
@@ -53,31 +54,31 @@ impl Seed {
     }
 }
 
-/// Reads what is below `proc`. Blocks.
-pub(crate) fn scan(proc: &Path) -> Seed {
-    let seed = scan_at_most(proc, MAX_SOCKETS);
-    if seed.processes.len() == MAX_SOCKETS {
-        warn!(
-            sockets = MAX_SOCKETS,
-            "more sockets than are looked up, the processes of other connections and servers older than the agent are not \
-             known"
-        );
-    }
-    seed
+/// Reads what is below `proc`, as long as there is time. Blocks.
+pub(crate) fn scan(proc: &Path, is_over: impl Fn() -> bool) -> Seed {
+    scan_at_most(proc, MAX_SOCKETS, is_over)
 }
 
-fn scan_at_most(proc: &Path, max_sockets: usize) -> Seed {
+fn scan_at_most(proc: &Path, max_sockets: usize, is_over: impl Fn() -> bool) -> Seed {
     let mut seed = Seed::default();
     let mut namespaces = HashMap::new();
     for pid in pids(proc) {
         let folder = proc.join(pid.to_string());
-        read_sockets(&folder, pid, &mut seed.processes, max_sockets);
+        let has_room = |n_sockets| n_sockets < max_sockets && !is_over();
+        if !has_room(0) || !read_sockets(&folder, pid, &mut seed.processes, has_room) {
+            seed.n_skipped += 1;
+            continue;
+        }
         // The link's inode number is the namespace's.
         if let Ok(netns) = fs::metadata(folder.join("ns/net")) {
             namespaces.entry(netns.ino()).or_insert(folder);
         }
     }
     for (netns, folder) in namespaces {
+        if is_over() {
+            seed.n_skipped += 1;
+            continue;
+        }
         let Ok(netns) = u32::try_from(netns) else { continue };
         for (table, parse_address) in [("net/tcp", parse_v4 as fn(&str) -> _), ("net/tcp6", parse_v6)] {
             let Ok(file) = File::open(folder.join(table)) else { continue };
@@ -97,16 +98,22 @@ fn pids(proc: &Path) -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn read_sockets(folder: &Path, pid: u32, processes: &mut HashMap<u64, Process>, max_sockets: usize) {
+/// Reads the sockets of a process, as far as that is permitted. Returns whether there was room for all of them, and time.
+fn read_sockets(
+    folder: &Path,
+    pid: u32,
+    processes: &mut HashMap<u64, Process>,
+    has_room: impl Fn(usize) -> bool,
+) -> bool {
     let mut process = None;
     for entry in fs::read_dir(folder.join("fd")).into_iter().flatten().flatten() {
-        if processes.len() >= max_sockets {
-            return;
+        if !has_room(processes.len()) {
+            return false;
         }
         let Ok(target) = fs::read_link(entry.path()) else { continue };
         let Some(inode) = target.to_str().and_then(socket_inode) else { continue };
         if process.is_none() {
-            let Ok(command) = fs::read_to_string(folder.join("comm")) else { return };
+            let Ok(command) = fs::read_to_string(folder.join("comm")) else { return true };
             process = Some(Process { pid, command: command.trim_end_matches('\n').into() });
         }
         if let Some(process) = &process {
@@ -114,6 +121,7 @@ fn read_sockets(folder: &Path, pid: u32, processes: &mut HashMap<u64, Process>, 
             processes.entry(inode).or_insert_with(|| process.clone());
         }
     }
+    true
 }
 
 fn socket_inode(link: &str) -> Option<u64> {
@@ -165,7 +173,7 @@ fn parse_v6(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::{cell::Cell, os::unix::fs::symlink};
 
     use super::*;
 
@@ -197,13 +205,19 @@ mod tests {
         fs::create_dir_all(proc.path().join("self")).unwrap();
         fs::create_dir_all(proc.path().join("43")).unwrap();
 
-        let seed = scan(proc.path());
+        let seed = scan(proc.path(), || false);
         let nginx = Process { pid: 42, command: "nginx".into() };
         let expected = HashMap::from([(4711, nginx.clone()), (4712, nginx.clone())]);
         assert_eq!(seed.processes, expected);
         let found: Vec<_> =
             seed.listeners.iter().map(|it| (it.address, it.port, it.inode, &it.process)).collect();
         assert_eq!(found, [(IpAddr::from([0, 0, 0, 0]), 80, 4711, &nginx)]);
+        assert_eq!(seed.n_skipped, 0);
+        // Neither of the two processes is read when there is no time, nor is the rest of one when it is over.
+        assert_eq!(scan(proc.path(), || true), Seed { n_skipped: 2, ..Seed::default() });
+        let n_asked = Cell::new(0);
+        let is_over = || n_asked.replace(n_asked.get() + 1) >= 2;
+        assert_ne!(scan(proc.path(), is_over).n_skipped, 0);
     }
 
     /// However many sockets one process has.
@@ -216,8 +230,12 @@ mod tests {
         for fd in 0..10 {
             symlink(format!("socket:[{fd}]"), folder.join("fd").join(fd.to_string())).unwrap();
         }
-        assert_eq!(scan_at_most(proc.path(), 3).processes.len(), 3);
-        assert_eq!(scan_at_most(proc.path(), 20).processes.len(), 10);
+        let scanned = |max_sockets| {
+            let seed = scan_at_most(proc.path(), max_sockets, || false);
+            (seed.processes.len(), seed.n_skipped)
+        };
+        assert_eq!(scanned(3), (3, 1));
+        assert_eq!(scanned(20), (10, 0));
     }
 
     /// Inside a container.
@@ -237,7 +255,7 @@ mod tests {
 
     #[test]
     fn nothing_readable_is_nothing_found() {
-        assert_eq!(scan(Path::new("/nonexistent")), Seed::default());
+        assert_eq!(scan(Path::new("/nonexistent"), || false), Seed::default());
     }
 
     /// Listening sockets come first, and the rest may be a hundred thousand rows.

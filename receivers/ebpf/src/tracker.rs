@@ -62,7 +62,7 @@ impl Tracker {
         sees_resets: bool,
         metrics: Metrics,
     ) -> Self {
-        let Seed { listeners: found, processes } = seed;
+        let Seed { listeners: found, processes, n_skipped: _ } = seed;
         let mut listeners = Listeners::new(metrics.forgotten_listeners.clone());
         for listener in found {
             if own.is_agent(Some(&listener.process)) {
@@ -79,7 +79,7 @@ impl Tracker {
             sees_resets,
             own,
             listeners,
-            cgroups: Cgroups::default(),
+            cgroups: Cgroups::new(metrics.forgotten_cgroups.clone()),
             unnamed: HashMap::new(),
             processes,
             walk: Walk::default(),

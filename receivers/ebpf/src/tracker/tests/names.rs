@@ -49,7 +49,7 @@ fn a_misleading_backlog_does_not_make_another_connection() {
 fn processes_of_older_connections_come_from_the_seed() {
     let process = Process { pid: 7, command: "old".into() };
     let processes = HashMap::from([(4_711, process.clone())]);
-    let mut world = World::after(Seed { listeners: Vec::new(), processes });
+    let mut world = World::after(Seed { processes, ..Seed::default() });
     world.walk_sockets(&[Socket { inode: 4_711, ..Conn::client(1).socket() }]);
     assert_eq!(world.one().local.process, Some(process));
 }

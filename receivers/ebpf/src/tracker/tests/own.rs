@@ -50,6 +50,7 @@ fn the_agents_own_connections_are_known_when_found() {
     let mut world = World::after(Seed {
         listeners: vec![listener("ridley", AGENT)],
         processes: HashMap::from([(4_711, agent)]),
+        ..Seed::default()
     });
     let held = Socket { inode: 4_711, ..Conn::client(2).socket() };
     world.walk_sockets(&[Conn::client(1).socket(), Conn::server(1).socket(), held]);
