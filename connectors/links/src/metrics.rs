@@ -1,4 +1,4 @@
-use component::{Counter, Gauge, Telemetry};
+use component::{Counter, Dropped, Gauge, Telemetry};
 use model::Signal;
 
 use crate::{Aggregate, aggregate::Report};
@@ -37,7 +37,7 @@ impl Instruments {
                 "Links removed after `expire_after` without a connection.",
             ),
             wrong_signal: telemetry.dropped(Signal::Metrics, "wrong_signal"),
-            dropped_shutdown: telemetry.dropped(Signal::Flows, "shutdown"),
+            dropped_shutdown: telemetry.dropped(Signal::Flows, Dropped::SHUTDOWN),
             links: gauge("ridley.links.links", "{link}", "Links kept apart at present."),
             connections: gauge(
                 "ridley.links.connections",

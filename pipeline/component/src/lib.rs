@@ -27,5 +27,5 @@ pub use self::{
     id::{Id, InvalidId},
     notices::Notices,
     shutdown::{Shutdown, ShutdownTrigger},
-    telemetry::{Counter, Gauge, Registry, Telemetry},
+    telemetry::{Counter, Dropped, Gauge, Registry, Telemetry},
 };

@@ -17,6 +17,11 @@ use opentelemetry_proto::tonic::{
 
 use crate::{Id, Kind};
 
+const DROPPED: &str = "ridley.dropped.items";
+const COMPONENT_KIND: &str = "otelcol.component.kind";
+const COMPONENT_ID: &str = "otelcol.component.id";
+const REASON: &str = "reason";
+
 /// A number that only grows. Cloning shares it.
 #[derive(Clone, Debug, Default)]
 pub struct Counter(Arc<AtomicU64>);
@@ -60,6 +65,22 @@ impl Gauge {
 #[derive(Debug, Default)]
 pub struct Registry {
     instruments: Mutex<BTreeMap<Key, Instrument>>,
+}
+
+/// Items that one component dropped for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// Kind and id of the component.
+    pub component: String,
+    /// A word of a closed set.
+    pub reason: Arc<str>,
+    /// How many, and not none.
+    pub n_items: u64,
+}
+
+impl Dropped {
+    /// Why items are dropped that a component was not done with when it ended, or that were on their way to it.
+    pub const SHUTDOWN: &str = "shutdown";
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,6 +130,22 @@ impl Registry {
         }])
     }
 
+    /// Returns what was dropped so far, by component.
+    pub fn dropped(&self) -> Vec<Dropped> {
+        let dropped = |(key, instrument): (&Key, &Instrument)| match &instrument.value {
+            Value::Counter(counter) if key.name == DROPPED && counter.value() > 0 => {
+                let (kind, id) = (key.attribute(COMPONENT_KIND), key.attribute(COMPONENT_ID));
+                Some(Dropped {
+                    component: format!("{kind} `{id}`"),
+                    reason: Arc::clone(key.attribute(REASON)),
+                    n_items: counter.value(),
+                })
+            }
+            _ => None,
+        };
+        self.lock().iter().filter_map(dropped).collect()
+    }
+
     fn instrument(&self, key: Key, make: impl FnOnce() -> Instrument) -> Value {
         self.lock().entry(key).or_insert_with(make).value.clone()
     }
@@ -116,6 +153,13 @@ impl Registry {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Instrument>> {
         // Nothing inside can panic half-way through a change of the map.
         self.instruments.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Key {
+    fn attribute(&self, name: &str) -> &Arc<str> {
+        let found = self.attributes.iter().find(|(it, _)| *it == name);
+        &found.expect("every series has its component's, and every drop a reason").1
     }
 }
 
@@ -221,10 +265,10 @@ impl Telemetry {
     /// Returns the counter of items that the component dropped for a reason, which is a word of a closed set.
     pub fn dropped(&self, signal: Signal, reason: &'static str) -> Counter {
         self.counter(
-            "ridley.dropped.items",
+            DROPPED,
             "{item}",
             "Items that were not passed on.",
-            &[("otelcol.signal", signal.as_str()), ("reason", reason)],
+            &[("otelcol.signal", signal.as_str()), (REASON, reason)],
         )
     }
 
@@ -253,10 +297,8 @@ impl Telemetry {
     }
 
     fn key(&self, name: &'static str, attributes: &[(&'static str, &'static str)]) -> Key {
-        let own = [
-            ("otelcol.component.kind", Arc::from(self.kind.as_str())),
-            ("otelcol.component.id", Arc::from(self.id.as_str())),
-        ];
+        let own =
+            [(COMPONENT_KIND, Arc::from(self.kind.as_str())), (COMPONENT_ID, Arc::from(self.id.as_str()))];
         let pipeline = self.pipeline.iter().map(|it| ("otelcol.pipeline.id", Arc::clone(it)));
         let given = attributes.iter().map(|(key, value)| (*key, Arc::from(*value)));
         Key { name, attributes: own.into_iter().chain(pipeline).chain(given).collect() }
@@ -277,6 +319,17 @@ mod tests {
         telemetry.dropped(Signal::Flows, "late").add(1);
         assert_eq!(telemetry.dropped(Signal::Flows, "full").value(), 5);
         assert_eq!(registry.collect(UnixNanos(1), UnixNanos(2)).n_points(), 2);
+    }
+
+    #[test]
+    fn drops_are_told_with_their_component() {
+        let registry = Arc::new(Registry::default());
+        let telemetry = registry.telemetry(Kind::Exporter, &"debug".parse().unwrap());
+        telemetry.dropped(Signal::Flows, "full").add(2);
+        telemetry.dropped(Signal::Flows, "late");
+        telemetry.consumed().add(2);
+        let component = "exporter `debug`".to_owned();
+        assert_eq!(registry.dropped(), [Dropped { component, reason: "full".into(), n_items: 2 }]);
     }
 
     /// A gauge that two instances set would show whichever came last.

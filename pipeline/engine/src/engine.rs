@@ -1,19 +1,10 @@
-use std::{
-    any::Any,
-    collections::{BTreeMap, HashMap},
-    error::Error,
-    fmt,
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{any::Any, collections::HashMap, error::Error, fmt, pin::pin, sync::Arc, time::Duration};
 
 use component::{
-    BoxError, BoxFuture, Closed, Context, Created, ErrorChain, Exporter, Input, Kind, Notices, Output,
-    Processor, Producers, Receiver, Registry, Shutdown, ShutdownTrigger, Telemetry, channel,
+    BoxError, BoxFuture, Closed, Context, Created, Dropped, ErrorChain, Exporter, Input, Kind, Notices,
+    Output, Processor, Producers, Receiver, Registry, Shutdown, ShutdownTrigger, channel,
 };
 use config::{Checked, Reference};
-use model::Signal;
 use tokio::{
     task::{self, JoinError, JoinSet},
     time::{self, Instant},
@@ -36,6 +27,7 @@ const ABORT_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Engine {
     parts: Vec<Part>,
+    registry: Arc<Registry>,
     notices: Notices,
     trigger: ShutdownTrigger,
     shutdown: Shutdown,
@@ -45,7 +37,6 @@ pub struct Engine {
 /// One component, ready to run.
 struct Part {
     instance: Instance,
-    telemetry: Telemetry,
     work: Work,
 }
 
@@ -137,9 +128,10 @@ impl Engine {
                 (Created::Exporter(it), Some((input, producers))) => Work::Exporter(it, input, producers),
                 _ => unreachable!("a factory creates components of its own kind"),
             };
-            parts.push(Part { instance, telemetry, work });
+            parts.push(Part { instance, work });
         }
-        Ok(Self { parts, notices, trigger, shutdown, shutdown_timeout: service.shutdown_timeout })
+        let (registry, shutdown_timeout) = (Arc::clone(registry), service.shutdown_timeout);
+        Ok(Self { parts, registry, notices, trigger, shutdown, shutdown_timeout })
     }
 
     /// Returns what the components tell the user, exporters' first.
@@ -152,7 +144,7 @@ impl Engine {
     /// The drain begins when `stop` resolves, when a component fails, or when the last receiver has ended by itself.
     /// It lasts at most the configured time; components that have not ended then are dropped, with what they hold.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Report {
-        let Self { parts, notices: _, trigger, shutdown, shutdown_timeout } = self;
+        let Self { parts, registry, notices: _, trigger, shutdown, shutdown_timeout } = self;
         info!(n_components = parts.len(), "pipelines are running");
         let mut run = Run::start(parts, &shutdown);
         let mut stop = pin!(stop);
@@ -184,7 +176,7 @@ impl Engine {
                 }
             }
         }
-        run.report()
+        run.report(&registry)
     }
 }
 
@@ -192,8 +184,6 @@ impl Engine {
 struct Run {
     tasks: JoinSet<Result<End, BoxError>>,
     running: HashMap<task::Id, Instance>,
-    /// Instances of one component share their counters.
-    telemetries: BTreeMap<Reference, Telemetry>,
     n_receivers: usize,
     failures: Vec<Failure>,
 }
@@ -208,14 +198,9 @@ enum End {
 
 impl Run {
     fn start(parts: Vec<Part>, shutdown: &Shutdown) -> Self {
-        let mut run = Self {
-            tasks: JoinSet::new(),
-            running: HashMap::new(),
-            telemetries: BTreeMap::new(),
-            n_receivers: 0,
-            failures: Vec::new(),
-        };
-        for Part { instance, telemetry, work } in parts {
+        let mut run =
+            Self { tasks: JoinSet::new(), running: HashMap::new(), n_receivers: 0, failures: Vec::new() };
+        for Part { instance, work } in parts {
             let (producers, task): (_, BoxFuture<Result<(), BoxError>>) = match work {
                 Work::Receiver(it, output) => {
                     run.n_receivers += 1;
@@ -230,7 +215,6 @@ impl Run {
                 Ok(if ended { End::Proper } else { End::Early })
             };
             let handle = run.tasks.spawn(task);
-            run.telemetries.insert(instance.reference.clone(), telemetry);
             run.running.insert(handle.id(), instance);
         }
         run
@@ -275,13 +259,14 @@ impl Run {
         }
     }
 
-    fn report(self) -> Report {
-        let dropped = |telemetry: &Telemetry| {
-            Signal::ALL.map(|signal| telemetry.dropped(signal, "shutdown").value()).iter().sum::<u64>()
-        };
-        let n_dropped = self.telemetries.values().map(dropped).sum();
-        if n_dropped > 0 {
-            warn!(n_items = n_dropped, reason = "shutdown", "dropped what was still under way");
+    /// Tells what was dropped from the beginning: a run whose metrics nobody saw must not end as if it were nothing.
+    fn report(self, registry: &Registry) -> Report {
+        let mut n_dropped = 0;
+        for Dropped { component, reason, n_items } in registry.dropped() {
+            warn!(component, %reason, n_items, "dropped in this run");
+            if *reason == *Dropped::SHUTDOWN {
+                n_dropped += n_items;
+            }
         }
         Report { failures: self.failures, n_dropped }
     }

@@ -236,6 +236,29 @@ service:
     assert_eq!(ledger, Ledger { consumed: 5, produced: 0, dropped: 5, queued: 0 });
 }
 
+/// A processor is an instance of its own in each pipeline, and what each of them leaves is in the sum.
+#[tokio::test(start_paused = true)]
+async fn what_every_instance_leaves_at_the_deadline_is_counted() {
+    let stuck = fakes::processor("pass", FLOWS, |input, _| async move {
+        let _held_and_never_read = input;
+        future::pending().await
+    });
+    let yaml = "
+receivers: {source: }
+processors: {pass: }
+exporters: {record: }
+service:
+  pipelines:
+    flows: {receivers: [source], processors: [pass], exporters: [record]}
+    flows/second: {receivers: [source], processors: [pass], exporters: [record]}
+";
+    let recorder = Recorder::default();
+    let factories =
+        [fakes::burst("source", FLOWS, vec![records(2)]), stuck, recorder.factory("record", FLOWS)];
+    let report = run(yaml, &factories, Duration::from_secs(1)).await;
+    assert_eq!(report.n_dropped, 4, "{report:?}");
+}
+
 /// A component that works until the deadline it was given has kept it.
 #[tokio::test(start_paused = true)]
 async fn a_component_may_use_all_its_time() {

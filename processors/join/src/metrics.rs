@@ -1,4 +1,4 @@
-use component::{Counter, Gauge, Telemetry};
+use component::{Counter, Dropped, Gauge, Telemetry};
 use model::Signal;
 
 use crate::pairing::Report;
@@ -69,7 +69,7 @@ impl Instruments {
                 "{segment}",
                 "Retransmitted segments that the other end reported when no record could take them any more.",
             ),
-            dropped_shutdown: telemetry.dropped(Signal::Flows, "shutdown"),
+            dropped_shutdown: telemetry.dropped(Signal::Flows, Dropped::SHUTDOWN),
             remembered: telemetry.gauge(
                 "ridley.join.connections",
                 "{connection}",
