@@ -20,7 +20,7 @@ use crate::{
     case::Moment,
     edges::{Edges, Interest},
     exposition::Exposition,
-    kernel::Retransmits,
+    kernel::{DirectionQuality, Quality},
     limits, poll,
 };
 
@@ -197,16 +197,22 @@ impl Agent {
         .with_context(|| self.in_its_words())
     }
 
-    /// Checks what is said of connections while they are open: segments that were sent again are those that the kernel
-    /// counts, and round-trip times keep coming.
+    /// Checks what is said of connections while they are open: what was sent again, arrived out of order or waited for the
+    /// other end's window is what the kernel counts, and round-trip times keep coming that are the kernel's.
     ///
     /// # Errors
     ///
     /// Says what differs, with what the agent logged.
-    pub fn expect_quality(&self, moment: &Moment, truth: Retransmits) -> anyhow::Result<()> {
+    pub fn expect_quality(
+        &self,
+        moment: &Moment,
+        truth: impl Fn() -> anyhow::Result<Quality>,
+    ) -> anyhow::Result<()> {
         let name = &moment.interest.names[0];
-        let mut first = None;
+        let mut last = None;
         poll::until(PATIENCE, || {
+            // Each time anew: the acknowledgement of what came last may be on its way.
+            let Quality { request, response, rtt: (least, greatest) } = truth()?;
             let scrape = self.recent_scrape()?;
             let of_case = |metric: &str, label: (&str, &str)| -> f64 {
                 let series = scrape.series(metric).filter(|(labels, _)| {
@@ -215,15 +221,34 @@ impl Agent {
                 });
                 series.map(|(_, value)| value).sum()
             };
-            for (direction, expected) in [("request", truth.request), ("response", truth.response)] {
-                let found = of_case("ridley_link_retransmits_total", ("direction", direction));
-                ensure!(found == expected as f64, "{direction}: {found} retransmits instead of {expected}");
+            for (direction, expected) in [("request", request), ("response", response)] {
+                let DirectionQuality { retransmits, retransmitted_bytes, out_of_order, limited_ms } =
+                    expected;
+                // `ss` cuts off what is less than a millisecond, of each socket.
+                let cut = moment.truth().active as f64 / 1e3;
+                for (metric, expected, tolerance) in [
+                    ("ridley_link_retransmits_total", retransmits as f64, 0.0),
+                    ("ridley_link_retransmitted_bytes_total", retransmitted_bytes as f64, 0.0),
+                    ("ridley_link_out_of_order_total", out_of_order as f64, 0.0),
+                    ("ridley_link_rwnd_limited_time_seconds_total", limited_ms as f64 / 1e3, cut),
+                ] {
+                    let found = of_case(metric, ("direction", direction));
+                    ensure!(
+                        (found - expected).abs() <= tolerance,
+                        "{metric} of the {direction}: {found} instead of {expected}"
+                    );
+                }
             }
             let n = of_case("ridley_link_rtt_seconds_count", ("", ""));
-            let mean = of_case("ridley_link_rtt_seconds_sum", ("", "")) / n;
-            ensure!(n > *first.get_or_insert(n), "{n} round-trip times, and no further ones");
-            // A handshake that waits for a neighbor to be found takes a second.
-            ensure!(mean > 0.0 && mean < 1.5, "the mean round-trip time is {mean} s");
+            let sum = of_case("ridley_link_rtt_seconds_sum", ("", ""));
+            let (n_before, sum_before) = last.unwrap_or((n, sum));
+            // The first ones may have been taken before the connections came to rest.
+            last = Some((n, sum));
+            ensure!(n > n_before, "{n} round-trip times, and no further ones");
+            // `ss` cuts off what is less than a microsecond.
+            let mean = (sum - sum_before) / (n - n_before);
+            let is_right = (least - 1e-9..greatest + 1e-6).contains(&mean);
+            ensure!(is_right, "round-trip times of {mean} s instead of {least} to {greatest} s");
             Ok(())
         })
         .with_context(|| self.in_its_words())

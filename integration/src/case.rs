@@ -402,6 +402,7 @@ impl Play<'_> {
             opened,
             closed: BTreeMap::from([(reasons[0].to_owned(), opened)]),
             handshakes: opened,
+            accepts: opened,
             lifetimes: opened,
             ..Totals::default()
         };
@@ -501,6 +502,7 @@ impl Play<'_> {
             closed: (closed > 0).then(|| ("timeout".to_owned(), closed)).into_iter().collect(),
             active: client.open,
             handshakes: client.opened,
+            accepts: client.opened,
             lifetimes: closed,
             ..Totals::default()
         };
@@ -542,6 +544,7 @@ impl Play<'_> {
             failed: BTreeMap::new(),
             active: client.open,
             handshakes: client.opened,
+            accepts: client.opened,
             lifetimes: closed,
         };
         Ok((self.edge(), totals))

@@ -68,6 +68,12 @@ fn payload() -> Vec<Case> {
             ..Case::new("more_bytes_than_32_bits_can_count", [exchange(4608 * MIB, MIB), Step::Hold])
         },
         Case { fault: Fault::Loss, ..Case::new("lossy_network", [exchange(4 * MIB, 3 * MIB), Step::Hold]) },
+        Case::new("server_reads_slowly", [send_to_slow(Client, 16 * MIB), Step::Hold]),
+        Case {
+            path: Path::Service,
+            family: Family::Ipv6,
+            ..Case::new("client_reads_slowly", [send_to_slow(Server, 16 * MIB), Step::Hold, send(Client, 10)])
+        },
         Case {
             fault: Fault::Loss,
             path: Path::Service,
@@ -318,6 +324,10 @@ fn held() -> [Step; 3] {
 
 const fn send(by: crate::plan::Side, bytes: u64) -> Step {
     Step::Send { by, bytes }
+}
+
+const fn send_to_slow(by: crate::plan::Side, bytes: u64) -> Step {
+    Step::SendToSlow { by, bytes, pause_ms: 400 }
 }
 
 const fn exchange(request: u64, response: u64) -> Step {

@@ -48,8 +48,10 @@ pub struct Totals {
     pub failed: BTreeMap<String, u64>,
     /// Connections that are open.
     pub active: u64,
-    /// Handshakes that were timed.
+    /// Handshakes that were timed by the client.
     pub handshakes: u64,
+    /// Handshakes that were timed by the server.
+    pub accepts: u64,
     /// Lives of connections that were timed.
     pub lifetimes: u64,
 }
@@ -121,6 +123,7 @@ impl Edges {
         })?;
         read("ridley_link_connections_active", None, &mut |totals, _, n| totals.active = n)?;
         read("ridley_link_connect_duration_seconds_count", None, &mut |totals, _, n| totals.handshakes = n)?;
+        read("ridley_link_accept_duration_seconds_count", None, &mut |totals, _, n| totals.accepts = n)?;
         read("ridley_link_connection_duration_seconds_count", None, &mut |totals, _, n| {
             totals.lifetimes = n
         })?;
@@ -142,6 +145,7 @@ impl Edges {
             totals.response -= before.response;
             totals.opened -= before.opened;
             totals.handshakes -= before.handshakes;
+            totals.accepts -= before.accepts;
             totals.lifetimes = totals.lifetimes.saturating_sub(before.lifetimes + before.active);
             for (now, then) in [(&mut totals.closed, &before.closed), (&mut totals.failed, &before.failed)] {
                 for (reason, n) in now.iter_mut() {
@@ -178,13 +182,14 @@ impl Edges {
 
 impl Totals {
     fn fields(&self) -> BTreeMap<String, u64> {
-        let Self { request, response, opened, closed, failed, active, handshakes, lifetimes } = self;
+        let Self { request, response, opened, closed, failed, active, handshakes, accepts, lifetimes } = self;
         let plain = [
             ("request", request),
             ("response", response),
             ("opened", opened),
             ("active", active),
             ("handshakes", handshakes),
+            ("accepts", accepts),
             ("lifetimes", lifetimes),
         ];
         let plain = plain.into_iter().map(|(name, n)| (name.to_owned(), *n));

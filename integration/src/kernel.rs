@@ -22,13 +22,36 @@ pub struct Sockets {
     pub received: i64,
 }
 
-/// Segments that the sockets of a case sent again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Retransmits {
-    /// By the client's sockets.
-    pub request: u64,
-    /// By the server's sockets.
-    pub response: u64,
+/// What the sockets of a case tell about how well they fared.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Quality {
+    /// What travelled from client to server.
+    pub request: DirectionQuality,
+    /// What travelled from server to client.
+    pub response: DirectionQuality,
+    /// The least and the greatest smoothed round-trip time of a client's socket, in seconds.
+    pub rtt: (f64, f64),
+}
+
+/// How well one direction fared.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DirectionQuality {
+    /// Segments that were sent again.
+    pub retransmits: u64,
+    /// Payload bytes that were sent again.
+    pub retransmitted_bytes: u64,
+    /// Segments that arrived before one that precedes them.
+    pub out_of_order: u64,
+    /// Milliseconds in which there was data to send that the other end had no room for.
+    pub limited_ms: u64,
+}
+
+/// What `ss` says of the sockets at one end.
+struct End {
+    sockets: Sockets,
+    // All that they know, of either direction.
+    quality: DirectionQuality,
+    rtt: (f64, f64),
 }
 
 /// Counters of a namespace since it was made.
@@ -44,29 +67,39 @@ pub struct Counters {
     pub estab_resets: u64,
 }
 
-/// Compares the sockets that are open with the truth, byte for byte at both ends, and returns how much they had to send
-/// again.
+/// Compares the sockets that are open with the truth, byte for byte at both ends, and returns how well they fared.
 ///
 /// # Errors
 ///
 /// Says what differs; or `ss` cannot be run.
-pub fn check_open_sockets(world: &World, moment: &Moment) -> anyhow::Result<Retransmits> {
+pub fn check_open_sockets(world: &World, moment: &Moment) -> anyhow::Result<Quality> {
     // The last acknowledgement may be a delayed one.
     poll::until(Duration::from_secs(1), || compare_open_sockets(world, moment))
 }
 
-fn compare_open_sockets(world: &World, moment: &Moment) -> anyhow::Result<Retransmits> {
+fn compare_open_sockets(world: &World, moment: &Moment) -> anyhow::Result<Quality> {
     let Moment { route, .. } = moment;
     let Totals { request, response, active, .. } = moment.truth();
     let [request, response, active] = [request, response, active].map(|it| it.cast_signed());
-    let (client, request_again) = sockets(world, route.client, "dport", route.dial.port())?;
+    let client = sockets(world, route.client, "dport", route.dial.port())?;
     // The kernel counts the client's SYN among the acknowledged bytes.
     let expected = Sockets { n: active, acknowledged: request + active, received: response };
-    ensure!(client == expected, "the client's sockets are {client:?}, expected {expected:?}");
-    let (server, response_again) = sockets(world, route.server, "sport", route.listen.port())?;
+    let found = client.sockets;
+    ensure!(found == expected, "the client's sockets are {found:?}, expected {expected:?}");
+    let server = sockets(world, route.server, "sport", route.listen.port())?;
     let expected = Sockets { n: active, acknowledged: response, received: request };
-    ensure!(server == expected, "the server's sockets are {server:?}, expected {expected:?}");
-    Ok(Retransmits { request: request_again, response: response_again })
+    let found = server.sockets;
+    ensure!(found == expected, "the server's sockets are {found:?}, expected {expected:?}");
+    // What arrived out of order is counted where it arrived.
+    let direction = |sender: DirectionQuality, receiver: DirectionQuality| DirectionQuality {
+        out_of_order: receiver.out_of_order,
+        ..sender
+    };
+    Ok(Quality {
+        request: direction(client.quality, server.quality),
+        response: direction(server.quality, client.quality),
+        rtt: client.rtt,
+    })
 }
 
 /// Reads the counters of a namespace.
@@ -91,13 +124,14 @@ pub fn counters(world: &World, namespace: Namespace) -> anyhow::Result<Counters>
     })
 }
 
-/// Adds up what `ss` says, and how many segments were sent again.
-fn sockets(world: &World, namespace: Namespace, end: &str, port: u16) -> anyhow::Result<(Sockets, u64)> {
+/// Adds up what `ss` says.
+fn sockets(world: &World, namespace: Namespace, end: &str, port: u16) -> anyhow::Result<End> {
     let filter = format!("( {end} = :{port} )");
     let text =
         world.run_in(namespace, "ss", &["-HtinO", "state", "connected", "exclude", "time-wait", &filter])?;
     let mut sockets = Sockets::default();
-    let mut again = 0;
+    let mut quality = DirectionQuality::default();
+    let mut rtt = (f64::INFINITY, 0.0_f64);
     for line in text.lines() {
         // The kernel counts the end of a direction as one byte more than was sent in it.
         let (ended_here, ended_there) = match line.split_whitespace().next() {
@@ -114,7 +148,18 @@ fn sockets(world: &World, namespace: Namespace, end: &str, port: u16) -> anyhow:
         sockets.received += number("bytes_received:")? - ended_there;
         // Those under way, and those in all.
         let all = get("retrans:").rsplit('/').next().unwrap_or_default();
-        again += all.parse::<u64>().with_context(|| format!("no retransmissions in: {line}"))?;
+        quality.retransmits +=
+            all.parse::<u64>().with_context(|| format!("no retransmissions in: {line}"))?;
+        quality.retransmitted_bytes += number("bytes_retrans:")?.cast_unsigned();
+        quality.out_of_order += number("rcv_ooopack:")?.cast_unsigned();
+        // With its share of the time in which there was something to send, such as `300ms(97.1%)`.
+        let limited = get("rwnd_limited:").split("ms").next().unwrap_or_default();
+        quality.limited_ms +=
+            limited.parse::<u64>().with_context(|| format!("no time limited by the window in: {line}"))?;
+        // With its deviation, in milliseconds.
+        let smoothed = get("rtt:").split('/').next().unwrap_or_default();
+        let smoothed: f64 = smoothed.parse().with_context(|| format!("no round-trip time in: {line}"))?;
+        rtt = (rtt.0.min(smoothed / 1e3), rtt.1.max(smoothed / 1e3));
     }
-    Ok((sockets, again))
+    Ok(End { sockets, quality, rtt })
 }

@@ -132,6 +132,15 @@ pub enum Step {
         /// What.
         steps: Vec<Step>,
     },
+    /// One end writes more than the other's window holds, and the other reads only after a while.
+    SendToSlow {
+        /// Who writes.
+        by: Side,
+        /// How much.
+        bytes: u64,
+        /// How long the other end reads nothing.
+        pause_ms: u64,
+    },
     /// One end writes, and the other waits until all of it has arrived but does not read it.
     LeaveUnread {
         /// Who writes.

@@ -25,9 +25,19 @@ fn the_kernel_agrees_while_connections_are_open() {
         let played = case.play(&world, &mut |moment| {
             if moment.truth().active > 0 {
                 n_checks += 1;
-                let kernel::Retransmits { request, response } = kernel::check_open_sockets(&world, moment)?;
+                let kernel::Quality { request, response, rtt: _ } =
+                    kernel::check_open_sockets(&world, moment)?;
                 let loses = case.fault == Fault::Loss;
-                ensure!(!loses || request + response > 0, "nothing was lost on the way");
+                let is_lost = request.retransmits + response.retransmits > 0;
+                ensure!(!loses || is_lost, "nothing was lost on the way");
+                let limited = [("server_reads_slowly", request), ("client_reads_slowly", response)];
+                if let Some((_, direction)) = limited.iter().find(|(name, _)| *name == case.name) {
+                    ensure!(
+                        direction.limited_ms > 100,
+                        "the window was closed for {} ms",
+                        direction.limited_ms
+                    );
+                }
             }
             Ok(())
         });
@@ -148,6 +158,7 @@ fn every_mistake_of_an_agent_is_named() {
         Some("failed reset 1 instead of 0"),
     );
     check(&moment, |it| totals(it).handshakes = 0, Some("handshakes 0 instead of 1"));
+    check(&moment, |it| totals(it).accepts = 0, Some("accepts 0 instead of 1"));
     check(&moment, |it| totals(it).lifetimes = 2, Some("lifetimes 2 instead of 1"));
     check(&moment, |it| it.0.clear(), Some("missing     Process c"));
     // The server's observation, counted beside the client's.
@@ -299,7 +310,8 @@ fn render(edges: &Edges) -> String {
              network_transport=\"tcp\",observer=\"{observer}\"",
             client.name, client.kind, server.name, server.kind
         );
-        let Totals { request, response, opened, closed, failed, active, handshakes, lifetimes } = totals;
+        let Totals { request, response, opened, closed, failed, active, handshakes, accepts, lifetimes } =
+            totals;
         for (direction, n) in [("request", request), ("response", response)] {
             let name = "ridley_link_bytes_total";
             add(name, "counter", format!("{name}{{{labels},direction=\"{direction}\"}} {n}"));
@@ -316,6 +328,7 @@ fn render(edges: &Edges) -> String {
             ("ridley_link_connections_opened_total", "counter", "", opened),
             ("ridley_link_connections_active", "gauge", "", active),
             ("ridley_link_connect_duration_seconds", "histogram", "_count", handshakes),
+            ("ridley_link_accept_duration_seconds", "histogram", "_count", accepts),
             ("ridley_link_connection_duration_seconds", "histogram", "_count", lifetimes),
         ] {
             add(name, kind, format!("{name}{suffix}{{{labels}}} {n}"));

@@ -102,8 +102,7 @@ impl Lab {
             let agent = self.agent.read().expect("no case panics while it writes");
             let agent = agent.as_ref().context("the agent has been stopped")?;
             if moment.truth().active > 0 {
-                let retransmits = kernel::check_open_sockets(&self.world, moment)?;
-                agent.expect_quality(moment, retransmits)?;
+                agent.expect_quality(moment, || kernel::check_open_sockets(&self.world, moment))?;
             }
             agent.expect(moment)
         });

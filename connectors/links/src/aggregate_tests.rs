@@ -73,6 +73,34 @@ fn retransmissions_are_counted_by_direction() {
     links.check("web>db retransmits request 3\nweb>db retransmits response 4");
 }
 
+/// Of links that know of none there is no point, so that they cost what they did.
+#[test]
+fn quality_is_counted_by_direction() {
+    let mut links = Links::new(10, 10);
+    let poor = Traffic {
+        retransmitted_bytes: 1_400,
+        out_of_order_segments: 3,
+        window_limited: Duration::from_millis(250),
+        ..Traffic::default()
+    };
+    links.push(named(1, "web", "db").request_traffic(poor));
+    links.push(named(1, "web", "db").request_traffic(poor).response_traffic(poor));
+    links.push(named(2, "web", "db").accept(Duration::from_millis(500)));
+    links.push(named(3, "cron", "db"));
+    links.check(
+        "web>db accept.duration 1 0.5\n\
+         web>db out_of_order request 6\nweb>db out_of_order response 3\n\
+         web>db retransmitted.bytes request 2800\nweb>db retransmitted.bytes response 1400\n\
+         web>db rwnd_limited.time request 500\nweb>db rwnd_limited.time response 250",
+    );
+    let mut n_points = 0;
+    links.each_number(|metric, point, _value| {
+        let is_quality = ["out_of_order", "retransmitted.bytes", "rwnd_limited.time", "accept.duration"];
+        n_points += u32::from(text_of(point, "client.name") == "cron" && is_quality.contains(&metric));
+    });
+    assert_eq!(n_points, 0);
+}
+
 /// The other end's retransmissions may become known after the end; they do not bring the connection back.
 #[test]
 fn a_record_after_the_end_does_not_revive_the_connection() {
@@ -230,6 +258,8 @@ proptest! {
             add("bytes", "response", flow.response.bytes);
             add("retransmits", "request", flow.request.retransmitted_segments);
             add("retransmits", "response", flow.response.retransmitted_segments);
+            add("out_of_order", "request", flow.request.out_of_order_segments);
+            add("out_of_order", "response", flow.response.out_of_order_segments);
             add("opened", "", u64::from(flow.begin == Some(Begin::Opened)));
             add("rtt", "", u64::from(flow.rtt.is_some()));
             add("connect.duration", "", u64::from(flow.connect.is_some()));
@@ -307,7 +337,7 @@ fn any_record() -> impl Strategy<Value = Flow> {
             (flow.begin, flow.end) = (begin, end);
             flow.request = Traffic { bytes: request, retransmitted_segments: resent, ..Traffic::default() };
             flow.response =
-                Traffic { bytes: response, retransmitted_segments: resent / 2, ..Traffic::default() };
+                Traffic { bytes: response, out_of_order_segments: resent / 2, ..Traffic::default() };
             flow
         },
     )
@@ -401,11 +431,16 @@ impl Links {
                             (cumulative, name != "active")
                         );
                         for point in &sum.data_points {
-                            let Some(number_data_point::Value::AsInt(value)) = point.value else {
-                                panic!("{name}")
+                            let value = match point.value {
+                                Some(number_data_point::Value::AsInt(value)) => value.cast_unsigned(),
+                                // A time, in milliseconds.
+                                Some(number_data_point::Value::AsDouble(secs)) => {
+                                    u64::try_from(Duration::from_secs_f64(secs).as_millis()).unwrap()
+                                }
+                                None => panic!("{name}"),
                             };
                             assert_eq!(point.time_unix_nano, 5_000);
-                            call(name, &point.attributes, value.cast_unsigned(), None);
+                            call(name, &point.attributes, value, None);
                         }
                     }
                     metric::Data::Histogram(histogram) => {

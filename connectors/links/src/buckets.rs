@@ -16,6 +16,9 @@ pub struct Buckets {
     /// Bounds for `ridley.link.connect.duration`; by default from 50 us to 10 s.
     pub connect_duration: Bounds,
 
+    /// Bounds for `ridley.link.accept.duration`; by default those of `connect_duration`.
+    pub accept_duration: Bounds,
+
     /// Bounds for `ridley.link.connection.duration`; by default from 1 ms to a day.
     pub connection_duration: Bounds,
 }
@@ -23,17 +26,21 @@ pub struct Buckets {
 impl Default for Buckets {
     fn default() -> Self {
         let micros = |bounds: &[u64]| Bounds(bounds.iter().map(|it| Duration::from_micros(*it)).collect());
+        // The second and third SYN leave after 1 and 3 seconds, so handshakes above a second are retried ones.
+        let handshake = || {
+            micros(&[
+                50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+                1_000_000, 2_500_000, 5_000_000, 10_000_000,
+            ])
+        };
         Self {
             // From 50 us on: a round trip inside a cluster is well under a millisecond.
             rtt: micros(&[
                 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
                 1_000_000, 2_500_000,
             ]),
-            // The second and third SYN leave after 1 and 3 seconds, so handshakes above a second are retried ones.
-            connect_duration: micros(&[
-                50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
-                1_000_000, 2_500_000, 5_000_000, 10_000_000,
-            ]),
+            connect_duration: handshake(),
+            accept_duration: handshake(),
             connection_duration: micros(&[
                 1_000,
                 5_000,
@@ -164,8 +171,8 @@ mod tests {
     /// The defaults are not checked when they are made.
     #[test]
     fn the_default_bounds_are_valid() {
-        let Buckets { rtt, connect_duration, connection_duration } = Buckets::default();
-        for bounds in [rtt, connect_duration, connection_duration] {
+        let Buckets { rtt, connect_duration, accept_duration, connection_duration } = Buckets::default();
+        for bounds in [rtt, connect_duration, accept_duration, connection_duration] {
             assert_eq!(Bounds::try_new(bounds.0.clone()), Ok(bounds));
         }
     }

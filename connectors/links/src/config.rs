@@ -92,6 +92,7 @@ mod tests {
             buckets: Buckets {
                 rtt: bounds(&[1, 10, 100]),
                 connect_duration: bounds(&[5, 50]),
+                accept_duration: bounds(&[2, 20]),
                 connection_duration: bounds(&[1_000, 60_000]),
             },
         };

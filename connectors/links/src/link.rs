@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use model::{Begin, CloseReason, End, FailureReason, Flow, UnixNanos};
+use model::{Begin, CloseReason, End, FailureReason, Flow, Traffic, UnixNanos};
 
 use crate::{Buckets, identity::Identity};
 
@@ -29,6 +29,7 @@ pub(crate) struct Totals {
     pub(crate) failed: [u64; FailureReason::ALL.len()],
     pub(crate) rtt: Histogram,
     pub(crate) connect_duration: Histogram,
+    pub(crate) accept_duration: Histogram,
     pub(crate) connection_duration: Histogram,
 }
 
@@ -37,6 +38,20 @@ pub(crate) struct Totals {
 pub(crate) struct Direction {
     pub(crate) bytes: u64,
     pub(crate) retransmits: u64,
+    pub(crate) retransmitted_bytes: u64,
+    pub(crate) out_of_order: u64,
+    pub(crate) window_limited: Duration,
+}
+
+impl Direction {
+    fn add(&mut self, traffic: &Traffic) {
+        let Self { bytes, retransmits, retransmitted_bytes, out_of_order, window_limited } = self;
+        *bytes = bytes.saturating_add(traffic.bytes);
+        *retransmits = retransmits.saturating_add(traffic.retransmitted_segments);
+        *retransmitted_bytes = retransmitted_bytes.saturating_add(traffic.retransmitted_bytes);
+        *out_of_order = out_of_order.saturating_add(traffic.out_of_order_segments);
+        *window_limited = window_limited.saturating_add(traffic.window_limited);
+    }
 }
 
 // `as usize` finds a reason's place in the arrays: the order of `ALL` is the order of declaration.
@@ -68,12 +83,19 @@ impl Link {
 impl Totals {
     /// Adds a record.
     pub(crate) fn add(&mut self, flow: &Flow, bounds: &NanoBounds) {
-        let Self { request, response, opened, closed, failed, rtt, connect_duration, connection_duration } =
-            self;
-        for (direction, traffic) in [(request, &flow.request), (response, &flow.response)] {
-            direction.bytes = direction.bytes.saturating_add(traffic.bytes);
-            direction.retransmits = direction.retransmits.saturating_add(traffic.retransmitted_segments);
-        }
+        let Self {
+            request,
+            response,
+            opened,
+            closed,
+            failed,
+            rtt,
+            connect_duration,
+            accept_duration,
+            connection_duration,
+        } = self;
+        request.add(&flow.request);
+        response.add(&flow.response);
         if flow.begin == Some(Begin::Opened) {
             *opened += 1;
         }
@@ -94,6 +116,9 @@ impl Totals {
         if let Some(duration) = flow.connect {
             connect_duration.add(duration, &bounds.connect_duration);
         }
+        if let Some(duration) = flow.accept {
+            accept_duration.add(duration, &bounds.accept_duration);
+        }
     }
 }
 
@@ -102,15 +127,17 @@ impl Totals {
 pub(crate) struct NanoBounds {
     rtt: Box<[u64]>,
     connect_duration: Box<[u64]>,
+    accept_duration: Box<[u64]>,
     connection_duration: Box<[u64]>,
 }
 
 impl NanoBounds {
     pub(crate) fn new(buckets: &Buckets) -> Self {
-        let Buckets { rtt, connect_duration, connection_duration } = buckets;
+        let Buckets { rtt, connect_duration, accept_duration, connection_duration } = buckets;
         Self {
             rtt: rtt.nanos(),
             connect_duration: connect_duration.nanos(),
+            accept_duration: accept_duration.nanos(),
             connection_duration: connection_duration.nanos(),
         }
     }

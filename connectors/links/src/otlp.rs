@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use model::{CloseReason, FailureReason, Metrics, UnixNanos};
 use opentelemetry_proto::tonic::{
     common::v1::{InstrumentationScope, KeyValue},
@@ -22,15 +24,17 @@ const MAX_POINTS: usize = 1_000;
 pub(crate) struct Encoder {
     rtt: Vec<f64>,
     connect_duration: Vec<f64>,
+    accept_duration: Vec<f64>,
     connection_duration: Vec<f64>,
 }
 
 impl Encoder {
     pub(crate) fn new(buckets: &Buckets) -> Self {
-        let Buckets { rtt, connect_duration, connection_duration } = buckets;
+        let Buckets { rtt, connect_duration, accept_duration, connection_duration } = buckets;
         Self {
             rtt: rtt.seconds(),
             connect_duration: connect_duration.seconds(),
+            accept_duration: accept_duration.seconds(),
             connection_duration: connection_duration.seconds(),
         }
     }
@@ -60,13 +64,38 @@ impl Encoder {
     }
 
     fn write(&self, link: &Link, time: UnixNanos, attributes: Vec<KeyValue>, points: &mut Points) {
-        let Totals { request, response, opened, closed, failed, rtt, connect_duration, connection_duration } =
-            &link.totals;
+        let Totals {
+            request,
+            response,
+            opened,
+            closed,
+            failed,
+            rtt,
+            connect_duration,
+            accept_duration,
+            connection_duration,
+        } = &link.totals;
         let point = PointMaker { start: link.start, time, attributes };
         let before = points.n_points;
-        for (name, Direction { bytes, retransmits }) in [("request", request), ("response", response)] {
+        for (name, direction) in [("request", request), ("response", response)] {
+            let Direction { bytes, retransmits, retransmitted_bytes, out_of_order, window_limited } =
+                direction;
             points.bytes.push(point.number_with(*bytes, "direction", name));
             points.retransmits.push(point.number_with(*retransmits, "direction", name));
+            // Most links know none of these.
+            for (value, points_of_metric) in [
+                (*retransmitted_bytes, &mut points.retransmitted_bytes),
+                (*out_of_order, &mut points.out_of_order),
+            ] {
+                if value > 0 {
+                    points_of_metric.push(point.number_with(value, "direction", name));
+                    points.n_points += 1;
+                }
+            }
+            if !window_limited.is_zero() {
+                points.window_limited.push(point.seconds_with(*window_limited, "direction", name));
+                points.n_points += 1;
+            }
         }
         points.opened.push(point.number(*opened));
         points.active.push(point.number(u64::from(link.active)));
@@ -87,6 +116,7 @@ impl Encoder {
         for (histogram, bounds, points_of_metric) in [
             (rtt, &self.rtt, &mut points.rtt),
             (connect_duration, &self.connect_duration, &mut points.connect_duration),
+            (accept_duration, &self.accept_duration, &mut points.accept_duration),
             (connection_duration, &self.connection_duration, &mut points.connection_duration),
         ] {
             if !histogram.counts.is_empty() {
@@ -108,8 +138,12 @@ struct Points {
     failed: Vec<NumberDataPoint>,
     active: Vec<NumberDataPoint>,
     retransmits: Vec<NumberDataPoint>,
+    retransmitted_bytes: Vec<NumberDataPoint>,
+    out_of_order: Vec<NumberDataPoint>,
+    window_limited: Vec<NumberDataPoint>,
     rtt: Vec<HistogramDataPoint>,
     connect_duration: Vec<HistogramDataPoint>,
+    accept_duration: Vec<HistogramDataPoint>,
     connection_duration: Vec<HistogramDataPoint>,
 }
 
@@ -123,8 +157,12 @@ impl Points {
             failed,
             active,
             retransmits,
+            retransmitted_bytes,
+            out_of_order,
+            window_limited,
             rtt,
             connect_duration,
+            accept_duration,
             connection_duration,
         } = self;
         let metrics = [
@@ -158,6 +196,27 @@ impl Points {
                 active,
             ),
             sum("ridley.link.retransmits", "{segment}", "Segments that were sent again.", true, retransmits),
+            sum(
+                "ridley.link.retransmitted.bytes",
+                "By",
+                "Payload bytes that were sent again.",
+                true,
+                retransmitted_bytes,
+            ),
+            sum(
+                "ridley.link.out_of_order",
+                "{segment}",
+                "Segments that arrived before one that precedes them.",
+                true,
+                out_of_order,
+            ),
+            sum(
+                "ridley.link.rwnd_limited.time",
+                "s",
+                "Time in which data waited for room at the receiver, summed over connections.",
+                true,
+                window_limited,
+            ),
             histogram(
                 "ridley.link.rtt",
                 "Smoothed round-trip time, sampled from live connections at each interval.",
@@ -167,6 +226,11 @@ impl Points {
                 "ridley.link.connect.duration",
                 "Time from the client's first segment to the established connection.",
                 connect_duration,
+            ),
+            histogram(
+                "ridley.link.accept.duration",
+                "Time from the server's answer to the completed handshake, as the server measured it.",
+                accept_duration,
             ),
             histogram(
                 "ridley.link.connection.duration",
@@ -226,20 +290,33 @@ impl PointMaker {
     }
 
     fn number_with(&self, value: u64, key: &str, attribute: &str) -> NumberDataPoint {
+        self.number_of(value, self.attributes_and(key, attribute))
+    }
+
+    fn seconds_with(&self, value: Duration, key: &str, attribute: &str) -> NumberDataPoint {
+        let value = number_data_point::Value::AsDouble(value.as_secs_f64());
+        self.point(value, self.attributes_and(key, attribute))
+    }
+
+    fn attributes_and(&self, key: &str, attribute: &str) -> Vec<KeyValue> {
         let mut attributes = Vec::with_capacity(self.attributes.len() + 1);
         attributes.extend_from_slice(&self.attributes);
         attributes.push(text(key, attribute));
-        self.number_of(value, attributes)
+        attributes
     }
 
     fn number_of(&self, value: u64, attributes: Vec<KeyValue>) -> NumberDataPoint {
         // OTLP counts in signed numbers.
         let value = i64::try_from(value).unwrap_or(i64::MAX);
+        self.point(number_data_point::Value::AsInt(value), attributes)
+    }
+
+    fn point(&self, value: number_data_point::Value, attributes: Vec<KeyValue>) -> NumberDataPoint {
         NumberDataPoint {
             attributes,
             start_time_unix_nano: self.start.0,
             time_unix_nano: self.time.0,
-            value: Some(number_data_point::Value::AsInt(value)),
+            value: Some(value),
             ..Default::default()
         }
     }

@@ -82,6 +82,8 @@ pub struct Offsets {
     pub moving_snd_una: u32,
     /// `tcp_sock.rcv_nxt`, likewise
     pub moving_rcv_nxt: u32,
+    /// `tcp_sock.chrono_start`, from the beginning of the socket: what is read again alone, and rarely
+    pub moving_chrono_start: u32,
     /// `tcp_sock.bytes_acked`; offsets named like this one are counted from the beginning of the copy
     pub tcp_bytes_acked: u32,
     /// `tcp_sock.bytes_received`
@@ -106,6 +108,19 @@ pub struct Offsets {
     pub tcp_segs_in: u32,
     /// `tcp_sock.segs_out`
     pub tcp_segs_out: u32,
+    /// `tcp_sock.rcv_ooopack`; [`Offsets::ABSENT`] if unknown
+    pub tcp_rcv_ooopack: u32,
+    /// `tcp_sock.chrono_stat`, its element of what the receiver's window limits; [`Offsets::ABSENT`] if unknown, then what
+    /// follows is not read
+    pub tcp_chrono_stat: u32,
+    /// `tcp_sock.chrono_start`
+    pub tcp_chrono_start: u32,
+    /// The byte of `tcp_sock` that `chrono_type` is in
+    pub tcp_chrono_type: u32,
+    /// Not an offset: the bits of that byte that are `chrono_type`.
+    pub tcp_chrono_type_mask: u32,
+    /// Not an offset: what these bits are while the receiver's window limits a socket.
+    pub tcp_chrono_type_limited: u32,
     /// `net.ns.inum`
     pub net_inum: u32,
     /// `net.ns.ops`

@@ -103,6 +103,11 @@ pub struct Socket {
     pub segments_in: u32,
     /// `tcp_sock.segs_out`: segments sent.
     pub segments_out: u32,
+    /// `tcp_sock.rcv_ooopack`: segments received before one that precedes them; 0 if unknown.
+    pub segments_out_of_order: u32,
+    /// For how long the other end's window kept data from being sent, in ticks of the kernel's clock, `jiffies`; 0 if
+    /// unknown.
+    pub window_limited: u32,
     /// `sock.sk_max_ack_backlog`: that of its listener if the socket was accepted, else 0.
     pub backlog: u32,
     /// `sock.sk_err`: a positive errno, or 0.
@@ -120,7 +125,7 @@ pub struct Socket {
 }
 
 // A change of this number is a change of what one walk costs and of how many records the ring buffer holds.
-const _: () = assert!(size_of::<Socket>() == 144);
+const _: () = assert!(size_of::<Socket>() == 152);
 
 impl Socket {
     // `enum sock_flags`, unchanged since Linux 2.6.

@@ -110,4 +110,9 @@ pub struct WalkState {
     pub first_node: u64,
     /// Work of `boot`: what tells a network namespace from the head of the list.
     pub net_ops: u64,
+
+    /// Result of `boot`: ticks of the kernel's clock, `jiffies`.
+    pub ticks: u64,
+    /// Result of `boot`: nanoseconds at about the same time, `CLOCK_MONOTONIC`.
+    pub monotonic: u64,
 }

@@ -125,6 +125,20 @@ pub(crate) fn current_net() -> u64 {
     read(nsproxy + offset!(nsproxy_net))
 }
 
+/// Returns the ticks of the kernel's clock, `jiffies`.
+#[inline(always)]
+pub(crate) fn ticks() -> u64 {
+    // SAFETY: the helper takes nothing and returns a number.
+    unsafe { generated::bpf_jiffies64() }
+}
+
+/// Returns the nanoseconds since boot, without those in which the machine slept: `CLOCK_MONOTONIC`.
+#[inline(always)]
+pub(crate) fn monotonic() -> u64 {
+    // SAFETY: as above.
+    unsafe { generated::bpf_ktime_get_ns() }
+}
+
 /// Returns the nanoseconds since boot, `CLOCK_BOOTTIME`.
 #[inline(always)]
 pub(crate) fn now() -> u64 {

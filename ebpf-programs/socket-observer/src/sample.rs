@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::{
     cgroup::Cgroup,
-    kernel::{constant, offset, read, read_into, read_part_into},
+    kernel::{constant, offset, read, read_into, read_part_into, ticks},
 };
 
 const AF_INET6: u16 = 10;
@@ -186,7 +186,8 @@ pub(crate) fn copy_moving(to: &mut Socket, tcp: &mut Tcp, moving: &mut Moving, s
         let moved = u64::from(moving.at::<u32>(constant!(moving_snd_una)) ^ to.snd_una)
             | moving.at::<u64>(constant!(moving_bytes_acked)) ^ to.bytes_acked
             | u64::from(moving.at::<u32>(constant!(moving_rcv_nxt)) ^ to.rcv_nxt)
-            | moving.at::<u64>(constant!(moving_bytes_received)) ^ to.bytes_received;
+            | moving.at::<u64>(constant!(moving_bytes_received)) ^ to.bytes_received
+            | u64::from(window_has_moved(tcp, socket));
         if moved == 0 {
             to.torn = 0;
             return true;
@@ -211,6 +212,43 @@ pub(crate) fn copy_totals(to: &mut Socket, tcp: &Tcp) {
     to.segments_out = tcp.at(constant!(tcp_segs_out));
     to.srtt = tcp.at(constant!(tcp_srtt));
     to.rtt_min = tcp.at(constant!(tcp_rtt_min));
+    if constant!(tcp_rcv_ooopack) != Offsets::ABSENT {
+        to.segments_out_of_order = tcp.at(constant!(tcp_rcv_ooopack));
+    }
+    to.window_limited = window_limited(tcp);
+}
+
+/// Returns for how many ticks the other end's window has kept data from being sent: what the kernel has added up, and what
+/// it adds when the present spell is over.
+/// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>, `tcp_get_info_chrono_stats`
+#[expect(clippy::cast_possible_truncation, reason = "the kernel counts in 32 bits too")]
+#[inline(always)]
+fn window_limited(tcp: &Tcp) -> u32 {
+    if constant!(tcp_chrono_stat) == Offsets::ABSENT {
+        return 0;
+    }
+    let past: u32 = tcp.at(constant!(tcp_chrono_stat));
+    if !is_window_limited(tcp) {
+        return past;
+    }
+    let since: u32 = tcp.at(constant!(tcp_chrono_start));
+    past.wrapping_add((ticks() as u32).wrapping_sub(since))
+}
+
+#[inline(always)]
+fn is_window_limited(tcp: &Tcp) -> bool {
+    let kind = u32::from(tcp.at::<u8>(constant!(tcp_chrono_type)));
+    kind & constant!(tcp_chrono_type_mask) == constant!(tcp_chrono_type_limited)
+}
+
+/// Returns whether the spell in which the other end's window keeps data from being sent is no longer the one that was read:
+/// the kernel ends it by three stores, and between them it would count twice.
+#[inline(always)]
+fn window_has_moved(tcp: &Tcp, socket: u64) -> bool {
+    if constant!(tcp_chrono_stat) == Offsets::ABSENT || !is_window_limited(tcp) {
+        return false;
+    }
+    read::<u32>(socket + offset!(moving_chrono_start)) != tcp.at::<u32>(constant!(tcp_chrono_start))
 }
 
 /// Copies what tells the role.

@@ -21,7 +21,7 @@ use aya_ebpf::{
 
 use crate::{
     cgroup,
-    kernel::{constant, current_net, current_process_id, offset, read, read_into, zero},
+    kernel::{constant, current_net, current_process_id, monotonic, offset, read, read_into, ticks, zero},
     maps::{self, ELEMENTS, Scratch, count_skipped, walk_state},
     sample::{self, Common},
 };
@@ -128,6 +128,8 @@ fn begin_nets(walk: &mut WalkState) {
     walk.node = walk.first_node;
     walk.net_ops = read(net + offset!(net_ops));
     walk.process = current_process_id();
+    walk.ticks = ticks();
+    walk.monotonic = monotonic();
     walk.n_tables = 0;
     walk.n_skipped = 0;
     walk.done = 0;

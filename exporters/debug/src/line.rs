@@ -20,6 +20,7 @@ pub(crate) fn line(flow: &Flow) -> String {
         response,
         rtt,
         connect,
+        accept,
         local: _,
     } = flow;
     let mut line = format!(
@@ -41,11 +42,22 @@ pub(crate) fn line(flow: &Flow) -> String {
     if resent > 0 {
         add("resent", text::count(resent));
     }
+    let disordered = request.out_of_order_segments.saturating_add(response.out_of_order_segments);
+    if disordered > 0 {
+        add("out of order", text::count(disordered));
+    }
+    let limited = request.window_limited.saturating_add(response.window_limited);
+    if !limited.is_zero() {
+        add("waited for room", text::duration(limited));
+    }
     if let Some(rtt) = rtt {
         add("rtt", text::duration(rtt.smoothed));
     }
     if let Some(connect) = connect {
         add("connect", text::duration(*connect));
+    }
+    if let Some(accept) = accept {
+        add("accept", text::duration(*accept));
     }
     if let Some(id) = id {
         add("id", id.to_string());
@@ -102,7 +114,13 @@ mod tests {
     #[test]
     fn a_line_says_what_is_known() {
         let curl = Entity::new("curl", kind::PROCESS);
-        let resent = Traffic { bytes: 3_400_000, retransmitted_segments: 2, ..Traffic::default() };
+        let response = Traffic {
+            bytes: 3_400_000,
+            retransmitted_segments: 2,
+            out_of_order_segments: 3,
+            window_limited: Duration::from_millis(4),
+            ..Traffic::default()
+        };
         check(
             flow()
                 .interval(0, 86_399)
@@ -112,11 +130,13 @@ mod tests {
                 .opened(0)
                 .closed(CloseReason::ServerReset)
                 .request(1_200)
-                .response_traffic(resent)
+                .response_traffic(response)
                 .rtt(Duration::from_micros(50))
-                .connect(Duration::from_millis(2)),
+                .connect(Duration::from_millis(2))
+                .accept(Duration::from_millis(1)),
             "23:59:59 tcp curl (10.0.0.1:40000) -> [fd00::2]:443 opened and closed (server_reset) seen by the \
-             client, request 1.2 kB, response 3.4 MB, resent 2, rtt 50 us, connect 2.0 ms, id ID",
+             client, request 1.2 kB, response 3.4 MB, resent 2, out of order 3, waited for room 4.0 ms, rtt 50 us, \
+             connect 2.0 ms, accept 1.0 ms, id ID",
         );
     }
 

@@ -22,6 +22,7 @@ pub fn flow() -> FlowBuilder {
         response: Traffic::default(),
         rtt: None,
         connect: None,
+        accept: None,
         local: Local::default(),
     })
 }
@@ -172,6 +173,13 @@ impl FlowBuilder {
     #[must_use]
     pub fn connect(mut self, duration: Duration) -> Self {
         self.0.connect = Some(duration);
+        self
+    }
+
+    /// Sets how long the client took to complete the handshake.
+    #[must_use]
+    pub fn accept(mut self, duration: Duration) -> Self {
+        self.0.accept = Some(duration);
         self
     }
 

@@ -49,6 +49,10 @@ pub struct Flow {
     /// How long the handshake took; on the first record only, if it was observed.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::time::optional_nanos")]
     pub connect: Option<Duration>,
+    /// How long the client took to answer the server's part of the handshake, as the server's socket measured it; on the
+    /// server's first record only.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::time::optional_nanos")]
+    pub accept: Option<Duration>,
     /// What the observer's kernel knows of its own end: input for the processors that give names.
     pub local: Local,
 }
@@ -180,8 +184,9 @@ impl FailureReason {
 
 /// What travelled in one direction during an interval.
 ///
-/// Each end's socket counts what it sent and what it received, but retransmissions only of what it sent: those of the
-/// other direction are zero unless both observations have been joined.
+/// Each end's socket counts what it sent and what it received. Only the end that sent knows what it sent again and how
+/// long it could not send, only the end that received knows what came out of order: what the observer cannot know is zero
+/// unless both observations have been joined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Traffic {
@@ -195,6 +200,12 @@ pub struct Traffic {
     /// Payload bytes that were sent again.
     #[serde(skip_serializing_if = "is_zero")]
     pub retransmitted_bytes: u64,
+    /// Segments that arrived before one that precedes them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub out_of_order_segments: u64,
+    /// How long there was data to send that the receiver had no room for, summed over connections.
+    #[serde(skip_serializing_if = "Duration::is_zero", with = "crate::time::nanos")]
+    pub window_limited: Duration,
 }
 
 /// Round-trip time as the observer's socket measured it.

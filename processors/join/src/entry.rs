@@ -6,7 +6,7 @@ use std::{
 use model::{Begin, ConnectionId, End, Endpoint, Flow, Observer, Transport, UnixNanos};
 
 use crate::{
-    merge::{Resent, append, is_unknown},
+    merge::{Known, append, is_unknown},
     outline::Outline,
     pairing::Report,
 };
@@ -34,8 +34,8 @@ pub(crate) struct Entry {
     due: Option<Instant>,
     decision: Option<Decision>,
     held: Option<Box<Flow>>,
-    /// What the end that does not count had to send again, until a record that counts can take it.
-    resent: Resent,
+    /// What only the end that does not count knows, until a record that counts can take it.
+    untold: Known,
     client: Side,
     server: Side,
 }
@@ -79,7 +79,7 @@ impl Entry {
             due: Some(due),
             decision: None,
             held: None,
-            resent: Resent::default(),
+            untold: Known::default(),
             client: Side::default(),
             server: Side::default(),
         };
@@ -99,8 +99,8 @@ impl Entry {
     }
 
     /// Returns what no record has taken, and none will when the entry is forgotten.
-    pub(crate) fn resent(&self) -> Resent {
-        self.resent
+    pub(crate) fn untold(&self) -> Known {
+        self.untold
     }
 
     /// Returns by how many bytes the two ends' totals differ, if both were seen from the first byte on.
@@ -172,7 +172,7 @@ impl Entry {
     pub(crate) fn condense(mut self, step: &mut Step<'_>) -> (ConnectionId, Outline) {
         self.release(step);
         step.report.condensed += 1;
-        step.report.miss(self.resent);
+        step.report.miss(self.untold);
         let Self { id, decision, client, server, .. } = self;
         let owner = decision.expect("what was held has been decided").owner();
         let outline =
@@ -185,7 +185,7 @@ impl Entry {
             Observer::Client => (held, arrived),
             Observer::Server => (arrived, held),
         };
-        self.resent.add(Resent::of_sender(&server));
+        self.untold.add(Known::of(&server));
         self.decision = Some(Decision::Paired { server: server.server });
         step.report.paired += 1;
         step.report.merged += 1;
@@ -212,7 +212,7 @@ impl Entry {
     }
 
     fn send(&mut self, mut flow: Flow, step: &mut Step<'_>) {
-        mem::take(&mut self.resent).add_to_receiver(&mut flow);
+        mem::take(&mut self.untold).add_to_other(&mut flow);
         if flow.end.is_some() {
             let unheard = self.unheard();
             flow.request.bytes = flow.request.bytes.saturating_add(unheard);
@@ -241,7 +241,7 @@ impl Entry {
 
     /// Merges a record of the end that does not count.
     fn absorb(&mut self, flow: &Flow, step: &mut Step<'_>) {
-        self.resent.add(Resent::of_sender(flow));
+        self.untold.add(Known::of(flow));
         step.report.merged += 1;
         let owner_is_over = self.held.is_none() && self.other_side(flow.observer).end.is_some();
         if owner_is_over || matches!(self.decision, Some(Decision::Alone(_))) {

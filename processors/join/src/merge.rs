@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use model::{CloseReason, End, Flow, Interval, Observer, Traffic};
 
 /// Adds a later record of the same connection and observer to an earlier one.
@@ -18,6 +20,7 @@ pub(crate) fn append(earlier: &mut Flow, later: Flow) {
         response,
         rtt,
         connect,
+        accept,
         local,
     } = later;
     earlier.started = earlier.started.or(started);
@@ -28,45 +31,64 @@ pub(crate) fn append(earlier: &mut Flow, later: Flow) {
     add_traffic(&mut earlier.response, response);
     earlier.rtt = rtt.or(earlier.rtt);
     earlier.connect = earlier.connect.or(connect);
+    earlier.accept = earlier.accept.or(accept);
     if earlier.local.process.is_none() {
         earlier.local.process = local.process;
     }
 }
 
-/// What one end knows and the other cannot: how much of what it sent it had to send again.
+/// What one end knows and the other cannot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Resent {
-    pub(crate) segments: u64,
-    pub(crate) bytes: u64,
+pub(crate) struct Known {
+    /// Of what it sent: what it sent again, and how long the other end had no room.
+    sent: Traffic,
+    /// Of what it received: what came out of order.
+    received: Traffic,
+    /// Of the server: how long the client took to complete the handshake.
+    accept: Option<Duration>,
 }
 
-impl Resent {
-    /// Takes it from a record of the end that sent.
-    pub(crate) fn of_sender(flow: &Flow) -> Self {
-        let sent = match flow.observer {
-            Observer::Client => flow.request,
-            Observer::Server => flow.response,
+impl Known {
+    /// Takes it from a record of the end that knows.
+    pub(crate) fn of(flow: &Flow) -> Self {
+        let (sent, received) = match flow.observer {
+            Observer::Client => (flow.request, flow.response),
+            Observer::Server => (flow.response, flow.request),
         };
-        Self { segments: sent.retransmitted_segments, bytes: sent.retransmitted_bytes }
+        Self {
+            sent: Traffic {
+                retransmitted_segments: sent.retransmitted_segments,
+                retransmitted_bytes: sent.retransmitted_bytes,
+                window_limited: sent.window_limited,
+                ..Traffic::default()
+            },
+            received: Traffic { out_of_order_segments: received.out_of_order_segments, ..Traffic::default() },
+            accept: flow.accept,
+        }
+    }
+
+    /// Returns how many segments were sent again.
+    pub(crate) const fn retransmits(&self) -> u64 {
+        self.sent.retransmitted_segments
     }
 
     pub(crate) fn add(&mut self, other: Self) {
-        self.segments = self.segments.saturating_add(other.segments);
-        self.bytes = self.bytes.saturating_add(other.bytes);
+        let Self { sent, received, accept } = other;
+        add_traffic(&mut self.sent, sent);
+        add_traffic(&mut self.received, received);
+        self.accept = self.accept.or(accept);
     }
 
-    /// Adds it to a record of the other end, where it is what travelled towards the observer.
-    pub(crate) fn add_to_receiver(self, flow: &mut Flow) {
-        let received = match flow.observer {
-            Observer::Client => &mut flow.response,
-            Observer::Server => &mut flow.request,
+    /// Adds it to a record of the other end: what one sent is what the other received.
+    pub(crate) fn add_to_other(self, flow: &mut Flow) {
+        let Self { sent, received, accept } = self;
+        let (to_observer, from_observer) = match flow.observer {
+            Observer::Client => (&mut flow.response, &mut flow.request),
+            Observer::Server => (&mut flow.request, &mut flow.response),
         };
-        let resent = Traffic {
-            retransmitted_segments: self.segments,
-            retransmitted_bytes: self.bytes,
-            ..Traffic::default()
-        };
-        add_traffic(received, resent);
+        add_traffic(to_observer, sent);
+        add_traffic(from_observer, received);
+        flow.accept = flow.accept.or(accept);
     }
 }
 
@@ -77,9 +99,18 @@ pub(crate) fn is_unknown(end: Option<End>) -> bool {
 
 // Saturating: the records may come from a file, and a sum must not end the process.
 fn add_traffic(sum: &mut Traffic, other: Traffic) {
-    let Traffic { bytes, segments, retransmitted_segments, retransmitted_bytes } = other;
+    let Traffic {
+        bytes,
+        segments,
+        retransmitted_segments,
+        retransmitted_bytes,
+        out_of_order_segments,
+        window_limited,
+    } = other;
     sum.bytes = sum.bytes.saturating_add(bytes);
     sum.segments = sum.segments.saturating_add(segments);
     sum.retransmitted_segments = sum.retransmitted_segments.saturating_add(retransmitted_segments);
     sum.retransmitted_bytes = sum.retransmitted_bytes.saturating_add(retransmitted_bytes);
+    sum.out_of_order_segments = sum.out_of_order_segments.saturating_add(out_of_order_segments);
+    sum.window_limited = sum.window_limited.saturating_add(window_limited);
 }

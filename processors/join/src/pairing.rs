@@ -9,7 +9,7 @@ use model::{ConnectionId, ConnectionMap, Flow, Flows, Observer};
 
 use crate::{
     entry::{Entry, Step},
-    merge::Resent,
+    merge::Known,
     outline::{Outline, Outlines},
 };
 
@@ -155,7 +155,7 @@ impl Pairing {
             self.fire(at, id, at, out);
         }
         for entry in self.entries.drain() {
-            self.report.miss(entry.resent());
+            self.report.miss(entry.untold());
         }
         self.outlines.clear();
     }
@@ -182,7 +182,7 @@ impl Pairing {
             out.push(flow);
         } else {
             self.report.merged += 1;
-            self.report.miss(Resent::of_sender(&flow));
+            self.report.miss(Known::of(&flow));
         }
         if !outline.is_over() {
             self.report.forgotten += self.outlines.put(id, outline);
@@ -216,7 +216,7 @@ impl Pairing {
 
     fn forget(&mut self, id: ConnectionId) {
         if let Some(entry) = self.entries.remove(id, Observer::Client) {
-            self.report.miss(entry.resent());
+            self.report.miss(entry.untold());
         }
     }
 
@@ -237,8 +237,8 @@ impl Report {
         self.mismatched_connections += u64::from(bytes > 0);
     }
 
-    pub(crate) fn miss(&mut self, resent: Resent) {
-        self.missed_retransmits = self.missed_retransmits.saturating_add(resent.segments);
+    pub(crate) fn miss(&mut self, untold: Known) {
+        self.missed_retransmits = self.missed_retransmits.saturating_add(untold.retransmits());
     }
 }
 

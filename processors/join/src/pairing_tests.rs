@@ -85,6 +85,33 @@ fn retransmissions_come_from_the_end_that_sent() {
     );
 }
 
+/// Only the receiver knows what came out of order, and only the server how long the client took to answer.
+#[test]
+fn what_only_one_end_knows_is_joined() {
+    let disordered = |segments| Traffic { out_of_order_segments: segments, ..Traffic::default() };
+    let limited = |secs| Traffic { window_limited: Duration::from_secs(secs), ..Traffic::default() };
+    let accept = Duration::from_millis(3);
+    check(
+        &[
+            (0, server().opened(100).request_traffic(disordered(2)).accept(accept)),
+            (0, client().opened(100).response_traffic(disordered(1))),
+            (10, server().response_traffic(limited(4))),
+            (20, client().request_traffic(limited(5))),
+        ],
+        &[
+            (
+                0,
+                client()
+                    .opened(100)
+                    .request_traffic(disordered(2))
+                    .response_traffic(disordered(1))
+                    .accept(accept),
+            ),
+            (20, client().request_traffic(limited(5)).response_traffic(limited(4))),
+        ],
+    );
+}
+
 /// The last record waits for the other end's last, which may know of retransmissions and of the reason.
 #[test]
 fn the_last_record_takes_what_the_other_end_still_adds() {

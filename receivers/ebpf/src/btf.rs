@@ -57,6 +57,24 @@ pub(crate) struct Member {
     pub(crate) is_pointer: bool,
 }
 
+/// Where a number of less than a byte is, or of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bits {
+    /// Bytes from the beginning of the structure.
+    pub(crate) offset: u32,
+    /// Bits of that byte before the number's.
+    pub(crate) shift: u32,
+    /// How many bits the number has.
+    pub(crate) width: u32,
+}
+
+impl Bits {
+    /// Returns the bits of the byte that are the number's.
+    pub(crate) const fn mask(self) -> u32 {
+        ((1 << self.width) - 1) << self.shift
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Type<'a> {
     kind: u32,
@@ -71,6 +89,21 @@ struct RawMember {
     target: u32,
     offset_bits: u32,
     width_bits: u32,
+}
+
+/// A member that was found.
+struct Found {
+    offset_bits: u32,
+    // Zero unless it is a bit-field.
+    width_bits: u32,
+    target: u32,
+}
+
+impl Found {
+    /// Returns whether it can be read by its offset, as bit-fields cannot.
+    const fn has_address(&self) -> bool {
+        self.width_bits == 0 && self.offset_bits.is_multiple_of(8)
+    }
 }
 
 impl Btf {
@@ -114,13 +147,25 @@ impl Btf {
         let mut offset_bits = 0_u32;
         for name in path.split('.') {
             let missing = LayoutError::MissingMember { structure, member: path };
-            let Some((bits, target)) = self.find(id, name.as_bytes(), MAX_DEPTH) else { return Err(missing) };
-            let Some(sum) = offset_bits.checked_add(bits) else { return Err(missing) };
+            let found = self.find(id, name.as_bytes(), MAX_DEPTH).filter(Found::has_address);
+            let Some(found) = found else { return Err(missing) };
+            let Some(sum) = offset_bits.checked_add(found.offset_bits) else { return Err(missing) };
             offset_bits = sum;
-            id = target;
+            id = found.target;
         }
         let is_pointer = self.ty(id).is_some_and(|it| it.kind == kind::PTR);
         Ok(Member { offset: offset_bits / 8, is_pointer })
+    }
+
+    /// Finds a member of a structure that is a byte or a part of one: a bit-field on some kernels and not on others.
+    pub(crate) fn bits(&self, structure: &'static str, member: &'static str) -> Option<Bits> {
+        let id = *self.structs.get(structure.as_bytes())?;
+        let found = self.find(id, member.as_bytes(), MAX_DEPTH)?;
+        let width = if found.width_bits == 0 { 8 } else { found.width_bits };
+        let Found { offset_bits, .. } = found;
+        // The lowest bit of a byte comes first on machines that write the lowest byte of a number first.
+        let is_in_a_byte = cfg!(target_endian = "little") && offset_bits % 8 + width <= 8;
+        is_in_a_byte.then_some(Bits { offset: offset_bits / 8, shift: offset_bits % 8, width })
     }
 
     /// Returns whether the kernel has a trace point: then it has a type named after it.
@@ -155,8 +200,7 @@ impl Btf {
         Ok(())
     }
 
-    /// Returns the offset in bits and the type of a member; `None` for bit-fields, which have no address.
-    fn find(&self, id: u32, name: &[u8], depth: usize) -> Option<(u32, u32)> {
+    fn find(&self, id: u32, name: &[u8], depth: usize) -> Option<Found> {
         let depth = depth.checked_sub(1)?;
         let ty = self.ty(id)?;
         if !matches!(ty.kind, kind::STRUCT | kind::UNION) {
@@ -165,13 +209,16 @@ impl Btf {
         for member in ty.members() {
             let target = self.resolve(member.target)?;
             if self.string(member.name)? == name {
-                let has_address = member.width_bits == 0 && member.offset_bits % 8 == 0;
-                return has_address.then_some((member.offset_bits, target));
+                let RawMember { offset_bits, width_bits, .. } = member;
+                return Some(Found { offset_bits, width_bits, target });
             }
             if member.name == 0
-                && let Some((bits, found)) = self.find(target, name, depth)
+                && let Some(found) = self.find(target, name, depth)
             {
-                return Some((member.offset_bits.checked_add(bits)?, found));
+                return Some(Found {
+                    offset_bits: member.offset_bits.checked_add(found.offset_bits)?,
+                    ..found
+                });
             }
         }
         None
@@ -262,6 +309,17 @@ pub(crate) mod tests {
         check(&example(), "inner.second", Ok((20, false)));
         check(&example(), "in_union", Ok((24, false)));
         check(&example(), "behind_typedef.first", Ok((32, false)));
+    }
+
+    /// Of bit-fields there is no address, but the byte that they are in.
+    #[test]
+    fn small_numbers_are_found_in_their_byte() {
+        let btf = Btf::parse(&example().build()).unwrap();
+        assert_eq!(btf.bits("outer", "bits"), Some(Bits { offset: 28, shift: 2, width: 3 }));
+        assert_eq!(btf.bits("outer", "bits").map(Bits::mask), Some(0b1_1100));
+        assert_eq!(btf.bits("outer", "plain"), Some(Bits { offset: 0, shift: 0, width: 8 }));
+        assert_eq!(btf.bits("outer", "across"), None, "two bytes");
+        assert_eq!(btf.bits("outer", "absent"), None);
     }
 
     /// The compiler puts two members of one name apart by putting them into structures without a name; the outer wins.
@@ -363,7 +421,8 @@ pub(crate) mod tests {
                 ("next", pointer, 64, 0),
                 ("inner", inner, 128, 0),
                 ("", unnamed, 192, 0),
-                ("bits", INT, 224, 3),
+                ("bits", INT, 226, 3),
+                ("across", INT, 230, 3),
                 ("behind_typedef", qualified, 256, 0),
             ],
         );

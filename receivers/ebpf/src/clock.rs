@@ -33,6 +33,30 @@ impl Moment {
     }
 }
 
+/// Returns how long a tick of the kernel's clock takes, from their number and the time since boot.
+///
+/// The kernel does not tell it. The count begins such that it exceeds 32 bits five minutes after boot, so that of the
+/// frequencies that a kernel can be built for one makes both clocks agree. Within seconds of that moment all do: then it is
+/// unknown.
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/jiffies.h>
+pub(crate) fn tick(ticks: u64, monotonic: Duration) -> Option<Duration> {
+    const FREQUENCIES: [u32; 4] = [100, 250, 300, 1000];
+    /// Milliseconds that the clocks may lie apart, for they do not begin at once.
+    const TOLERANCE: u64 = 60_000;
+    /// Milliseconds by which any other frequency must be worse.
+    const MARGIN: u64 = 1_000;
+    let ticks = i64::try_from(ticks).ok()?;
+    let monotonic = i64::try_from(monotonic.as_millis()).ok()?;
+    let distances = FREQUENCIES.map(|frequency| {
+        let at_boot = (1 << 32) - 300 * i64::from(frequency);
+        let since_boot = (ticks - at_boot).saturating_mul(1_000) / i64::from(frequency);
+        (since_boot.abs_diff(monotonic), frequency)
+    });
+    let (distance, frequency) = distances.into_iter().min()?;
+    let is_only = |(other, of): (u64, u32)| of == frequency || other >= distance + MARGIN;
+    (distance < TOLERANCE && distances.into_iter().all(is_only)).then(|| Duration::from_secs(1) / frequency)
+}
+
 fn nanoseconds(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     let secs = u64::try_from(time.tv_sec).unwrap_or_default();
@@ -45,6 +69,24 @@ mod tests {
     use super::*;
 
     const MOMENT: Moment = Moment { boot: 1_000, wall: UnixNanos(50_000) };
+
+    /// Just after boot and after years, whatever the kernel was built for.
+    #[test]
+    fn the_length_of_a_tick_is_found() {
+        for frequency in [100, 250, 300, 1000_u64] {
+            let tick_after = |millis: u64| {
+                let ticks = (1 << 32) - 300 * frequency + millis * frequency / 1_000;
+                tick(ticks, Duration::from_millis(millis + 200))
+            };
+            let expected = Some(Duration::from_secs(1) / u32::try_from(frequency).unwrap());
+            for secs in [0, 1, 280, 320, 3_600, 86_400, 100_000_000] {
+                assert_eq!(tick_after(1_000 * secs), expected, "{frequency} after {secs} s");
+            }
+            // All counts go through the same number five minutes after boot.
+            assert_eq!(tick_after(300_000), None, "{frequency}");
+        }
+        assert_eq!(tick(0, Duration::from_secs(500)), None, "no such clock");
+    }
 
     #[test]
     fn events_before_and_after_the_reading_keep_their_distance() {

@@ -71,6 +71,9 @@ pub(crate) struct Totals {
     pub(crate) segments_received: u64,
     pub(crate) segments_retransmitted: u64,
     pub(crate) bytes_retransmitted: u64,
+    pub(crate) segments_out_of_order: u64,
+    // In ticks of the kernel's clock.
+    pub(crate) window_limited: u64,
 }
 
 /// A connection's end that is followed.
@@ -83,6 +86,7 @@ pub(crate) struct Connection {
     process: Option<Process>,
     started: Option<UnixNanos>,
     connect: Option<Duration>,
+    accept: Option<Duration>,
     begin: Option<Begin>,
     end: Option<End>,
     rtt: Option<Rtt>,
@@ -125,6 +129,7 @@ impl Connection {
             process: None,
             started,
             connect: None,
+            accept: None,
             begin: Some(begin),
             end: None,
             rtt: None,
@@ -146,6 +151,11 @@ impl Connection {
 
     pub(crate) fn with_connect(mut self, connect: Option<Duration>) -> Self {
         self.connect = connect;
+        self
+    }
+
+    pub(crate) fn with_accept(mut self, accept: Option<Duration>) -> Self {
+        self.accept = accept;
         self
     }
 
@@ -232,13 +242,14 @@ impl Connection {
         self.begin == Some(Begin::Found)
     }
 
-    /// Makes the record of what has not been reported yet. `path` tells the path of a cgroup.
-    pub(crate) fn report(&mut self, path: impl FnOnce(u64) -> Option<Arc<str>>) -> Flow {
+    /// Makes the record of what has not been reported yet. `tick` is how long a tick of the kernel's clock takes, `path`
+    /// tells the path of a cgroup.
+    pub(crate) fn report(&mut self, tick: Duration, path: impl FnOnce(u64) -> Option<Arc<str>>) -> Flow {
         if self.cgroup.is_none() && self.cgroup_id != 0 {
             self.cgroup = path(self.cgroup_id);
         }
         let Self { key, ends, cgroup_id: _, cgroup, process, started, seen, reported, .. } = self;
-        let (sent, received) = deltas(*seen, *reported);
+        let (sent, received) = deltas(*seen, *reported, tick);
         let (request, response) = match key.role {
             Role::Client => (sent, received),
             Role::Server => (received, sent),
@@ -259,6 +270,7 @@ impl Connection {
             response,
             rtt: self.rtt.take(),
             connect: self.connect.take(),
+            accept: self.accept.take(),
             local,
         };
         self.reported = self.seen;
@@ -275,6 +287,8 @@ impl Connection {
             segments_received,
             segments_retransmitted,
             bytes_retransmitted,
+            segments_out_of_order,
+            window_limited,
         } = &mut self.seen;
         *seen_sent = sent.max(*seen_sent);
         *received = socket.received().max(*received);
@@ -282,6 +296,8 @@ impl Connection {
         advance_wrapping(segments_sent, socket.segments_out);
         advance_wrapping(segments_received, socket.segments_in);
         advance_wrapping(segments_retransmitted, socket.segments_retransmitted);
+        advance_wrapping(segments_out_of_order, socket.segments_out_of_order);
+        advance_wrapping(window_limited, socket.window_limited);
     }
 }
 
@@ -295,16 +311,20 @@ fn advance_wrapping(total: &mut u64, low: u32) {
 }
 
 /// Returns what was sent and what was received between two totals.
-fn deltas(new: Totals, old: Totals) -> (Traffic, Traffic) {
+fn deltas(new: Totals, old: Totals, tick: Duration) -> (Traffic, Traffic) {
+    let ticks = new.window_limited - old.window_limited;
     let sent = Traffic {
         bytes: new.sent - old.sent,
         segments: new.segments_sent - old.segments_sent,
         retransmitted_segments: new.segments_retransmitted - old.segments_retransmitted,
         retransmitted_bytes: new.bytes_retransmitted - old.bytes_retransmitted,
+        out_of_order_segments: 0,
+        window_limited: tick.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)),
     };
     let received = Traffic {
         bytes: new.received - old.received,
         segments: new.segments_received - old.segments_received,
+        out_of_order_segments: new.segments_out_of_order - old.segments_out_of_order,
         ..Traffic::default()
     };
     (sent, received)
@@ -318,6 +338,12 @@ fn rtt(socket: &Socket) -> Option<Rtt> {
     let smoothed = Duration::from_nanos(u64::from(socket.srtt) * 1_000 / 8);
     let min = Duration::from_micros(u64::from(socket.rtt_min));
     Some(Rtt { smoothed, min: if socket.rtt_min == u32::MAX { smoothed } else { min } })
+}
+
+/// Returns how long the client took to answer the server's part of the handshake: of a socket that was accepted just now
+/// that is the one round trip it has measured. It has none if its SYN was answered by a cookie.
+pub(crate) fn accept_duration(socket: &Socket) -> Option<Duration> {
+    rtt(socket).map(|it| it.smoothed)
 }
 
 #[cfg(test)]

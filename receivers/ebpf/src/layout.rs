@@ -2,7 +2,10 @@
 
 use abi::{COMMON_BYTES, MOVING_BYTES, Offsets, SOCK_BYTES, TCP_BYTES};
 
-use crate::{btf::Btf, error::LayoutError};
+use crate::{
+    btf::{Bits, Btf},
+    error::LayoutError,
+};
 
 /// Something the running kernel does not have, and that the receiver can do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +31,21 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
             Offsets::ABSENT
         })
     };
-    let [first, second] = tcp_parts(btf)?;
-    let tcp = |member| {
-        let offset = at("tcp_sock", member)?;
-        Ok(if offset < second.start { offset - first.start } else { offset - second.start + first.len })
-    };
+    let out_of_order = at("tcp_sock", "rcv_ooopack").ok();
+    let chrono = chrono(btf);
+    let others: Vec<_> = out_of_order
+        .into_iter()
+        .chain(chrono.iter().flat_map(|it| [it.stat, it.start, it.kind.offset]))
+        .collect();
+    let parts = tcp_parts(btf, &others)?;
+    let tcp = |member| at("tcp_sock", member).map(|offset| place(parts, offset).unwrap_or_default());
+    let out_of_order = out_of_order.and_then(|it| place(parts, it));
+    let moving_chrono_start = chrono.map(|it| it.start).unwrap_or_default();
+    let chrono = chrono.and_then(|it| {
+        let kind = Bits { offset: place(parts, it.kind.offset)?, ..it.kind };
+        Some(Chrono { stat: place(parts, it.stat)?, start: place(parts, it.start)?, kind })
+    });
+    let [first, second] = parts;
     let moving = moving_part(btf)?;
     let moved = |member| at("tcp_sock", member).map(|offset| offset - moving.start);
     let extended_error = extended_error(btf);
@@ -83,6 +96,7 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
         moving_bytes_received: moved("bytes_received")?,
         moving_snd_una: moved("snd_una")?,
         moving_rcv_nxt: moved("rcv_nxt")?,
+        moving_chrono_start,
         tcp_bytes_acked: tcp("bytes_acked")?,
         tcp_bytes_received: tcp("bytes_received")?,
         tcp_bytes_retrans: tcp("bytes_retrans")?,
@@ -97,6 +111,20 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
         tcp_total_retrans: tcp("total_retrans")?,
         tcp_segs_in: tcp("segs_in")?,
         tcp_segs_out: tcp("segs_out")?,
+        tcp_rcv_ooopack: optional(
+            out_of_order,
+            "tcp_sock.rcv_ooopack",
+            "segments that arrive out of order are not counted",
+        ),
+        tcp_chrono_stat: optional(
+            chrono.map(|it| it.stat),
+            "tcp_sock.chrono_stat",
+            "the time that receivers' windows keep data waiting is not counted",
+        ),
+        tcp_chrono_start: chrono.map(|it| it.start).unwrap_or_default(),
+        tcp_chrono_type: chrono.map(|it| it.kind.offset).unwrap_or_default(),
+        tcp_chrono_type_mask: chrono.map(|it| it.kind.mask()).unwrap_or_default(),
+        tcp_chrono_type_limited: chrono.map(|it| RWND_LIMITED << it.kind.shift).unwrap_or_default(),
         net_inum: at("net", "ns.inum")?,
         net_ops: at("net", "ns.ops")?,
         net_list: at("net", "list")?,
@@ -195,20 +223,69 @@ impl Part {
     }
 }
 
-/// Returns the two parts of `tcp_sock` that hold all members, with the widest gap between them, if there is room for both.
-fn tcp_parts(btf: &Btf) -> Result<[Part; 2], LayoutError> {
-    let offsets = sorted_offsets(btf, &TCP_MEMBERS)?;
-    let gap = |pair: &[(u32, &str)]| pair[1].0 - pair[0].0;
-    let (end, _) =
-        offsets.windows(2).enumerate().max_by_key(|(_, pair)| gap(pair)).expect("there are members");
-    let (first, second) = offsets.split_at(end + 1);
-    let part = |members: &[(u32, &str)]| Part::new(members[0].0, members[members.len() - 1].0);
-    let parts = [part(first), part(second)];
-    let (last, member) = offsets[offsets.len() - 1];
-    if parts.iter().map(|it| it.len as usize).sum::<usize>() > TCP_BYTES {
-        return Err(LayoutError::UnexpectedOffset { structure: "tcp_sock", member, offset: last });
+/// Returns the two parts of `tcp_sock` that hold all members, with the widest gap between them, if there is room for both;
+/// and of `others` those for which there is room too.
+fn tcp_parts(btf: &Btf, others: &[u32]) -> Result<[Part; 2], LayoutError> {
+    let members = sorted_offsets(btf, &TCP_MEMBERS)?;
+    let (last, member) = members[members.len() - 1];
+    let mut offsets: Vec<u32> = members.into_iter().map(|(offset, _)| offset).collect();
+    let mut parts = parts_of(&offsets).ok_or(LayoutError::UnexpectedOffset {
+        structure: "tcp_sock",
+        member,
+        offset: last,
+    })?;
+    for other in others {
+        let mut wider = offsets.clone();
+        wider.push(*other);
+        wider.sort_unstable();
+        if let Some(of_wider) = parts_of(&wider) {
+            (offsets, parts) = (wider, of_wider);
+        }
     }
     Ok(parts)
+}
+
+/// Returns the two parts that hold members at these offsets, which ascend; `None` if there is no room for both.
+fn parts_of(offsets: &[u32]) -> Option<[Part; 2]> {
+    let gap = |pair: &[u32]| pair[1] - pair[0];
+    let (end, _) = offsets.windows(2).enumerate().max_by_key(|(_, pair)| gap(pair))?;
+    let (first, second) = offsets.split_at(end + 1);
+    let part = |members: &[u32]| Part::new(members[0], members[members.len() - 1]);
+    let parts = [part(first), part(second)];
+    (parts.iter().map(|it| it.len as usize).sum::<usize>() <= TCP_BYTES).then_some(parts)
+}
+
+/// Returns where the copy of both parts, one behind the other, has a member; `None` if it is in neither.
+fn place(parts: [Part; 2], offset: u32) -> Option<u32> {
+    let mut before = 0;
+    for Part { start, len } in parts {
+        if let Some(inside) = offset.checked_sub(start).filter(|it| it + WIDEST <= len) {
+            return Some(before + inside);
+        }
+        before += len;
+    }
+    None
+}
+
+/// `TCP_CHRONO_RWND_LIMITED`. What the kernel keeps per kind begins with kind 1.
+/// <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp.h>
+const RWND_LIMITED: u32 = 2;
+
+/// Where a socket keeps how long what held its data back.
+#[derive(Clone, Copy, Debug)]
+struct Chrono {
+    stat: u32,
+    start: u32,
+    kind: Bits,
+}
+
+fn chrono(btf: &Btf) -> Option<Chrono> {
+    let kinds = btf.member("tcp_sock", "chrono_stat").ok()?.offset;
+    Some(Chrono {
+        stat: kinds + 4 * (RWND_LIMITED - 1),
+        start: btf.member("tcp_sock", "chrono_start").ok()?.offset,
+        kind: btf.bits("tcp_sock", "chrono_type")?,
+    })
 }
 
 fn moving_part(btf: &Btf) -> Result<Part, LayoutError> {
@@ -271,6 +348,30 @@ mod tests {
     fn a_kernel_without_cgroups_or_inodes_is_accepted() {
         check(&without("sock", "sk_cgrp_data"), Ok(&["sock.sk_cgrp_data"]));
         check(&without("socket_alloc", "vfs_inode"), Ok(&["socket_alloc.vfs_inode"]));
+    }
+
+    /// What tells of quality is not what the counts depend on.
+    #[test]
+    fn a_kernel_without_members_about_quality_is_accepted() {
+        check(&without("tcp_sock", "rcv_ooopack"), Ok(&["tcp_sock.rcv_ooopack"]));
+        for member in ["chrono_stat", "chrono_start", "chrono_type"] {
+            check(&without("tcp_sock", member), Ok(&["tcp_sock.chrono_stat"]));
+        }
+    }
+
+    /// They may lie so far from the others that both reads do not reach them.
+    #[test]
+    fn members_about_quality_may_be_out_of_reach() {
+        let mut structures = kernel();
+        for (name, members) in &mut structures {
+            if *name == "tcp_sock" {
+                members.retain(|it| *it != "rcv_ooopack");
+                members.splice(7..7, ["gap"; 120]);
+                members.extend(["gap"; 128]);
+                members.push("rcv_ooopack");
+            }
+        }
+        check(&structures, Ok(&["tcp_sock.rcv_ooopack"]));
     }
 
     /// Without it a reason is less exact.
@@ -350,6 +451,10 @@ mod tests {
                     "rtt_min",
                     "total_retrans",
                     "segs_in",
+                    "chrono_type",
+                    "chrono_start",
+                    "chrono_stat",
+                    "rcv_ooopack",
                     "segs_out",
                 ],
             ),

@@ -4,6 +4,7 @@ use std::{
     fs,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     path::PathBuf,
+    time::Duration,
 };
 
 use abi::{CgroupNames, MAX_SOCKETS, MAX_TABLES, SkipReason, Socket, Table, WalkArguments, WalkState};
@@ -18,6 +19,7 @@ use tracing::debug;
 
 use crate::{
     btf::Btf,
+    clock,
     error::{LoadError, RunProgramError},
     layout::{self, Degraded},
     mapped::Mapped,
@@ -78,6 +80,7 @@ pub(crate) struct Observer {
     pending: Vec<Table>,
     next_bucket: u32,
     process: u32,
+    tick: Option<Duration>,
     sees_resets: bool,
 }
 
@@ -120,6 +123,7 @@ impl Observer {
             pending: Vec::new(),
             next_bucket: 0,
             process: std::process::id(),
+            tick: None,
             sees_resets: false,
             programs,
         };
@@ -169,6 +173,10 @@ impl Source for Observer {
         self.process
     }
 
+    fn tick(&self) -> Option<Duration> {
+        self.tick
+    }
+
     fn sees_resets(&self) -> bool {
         self.sees_resets
     }
@@ -186,7 +194,8 @@ impl Source for Observer {
     fn begin_walk(&mut self) -> Result<bool, RunProgramError> {
         self.pending.clear();
         self.run(self.variant.boot, [0; 12])?;
-        let WalkState { n_tables, n_skipped, .. } = self.state.get(0);
+        let WalkState { n_tables, n_skipped, ticks, monotonic, .. } = self.state.get(0);
+        self.tick = self.tick.or_else(|| clock::tick(ticks, Duration::from_nanos(monotonic)));
         for idx in 0..n_tables.min(MAX_TABLES) as usize {
             let table = self.tables.get(idx);
             if !self.pending.iter().any(|it| it.buckets == table.buckets) {

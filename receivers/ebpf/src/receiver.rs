@@ -197,6 +197,7 @@ impl<S: Source + 'static> EbpfReceiver<S> {
         let complete = self.source.begin_walk()?;
         let with_ends = self.tracker.wants_ends();
         self.tracker.begin_walk(complete, with_ends);
+        self.tracker.set_tick(self.source.tick());
         loop {
             self.sockets.clear();
             let step = self.source.walk_step(with_ends, &mut self.sockets);

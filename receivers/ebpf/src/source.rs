@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use abi::{CgroupNames, SkipReason, Socket};
 
 use crate::error::RunProgramError;
@@ -9,6 +11,9 @@ pub(crate) trait Source: Send {
 
     /// Returns whether it tells of resets that were sent.
     fn sees_resets(&self) -> bool;
+
+    /// Returns how long a tick of the kernel's clock takes; `None` if that is unknown, or not known before a walk.
+    fn tick(&self) -> Option<Duration>;
 
     /// Waits until there is so much to drain that it should not wait for the next time. Cancel-safe.
     fn woken(&mut self) -> impl Future<Output = ()> + Send;

@@ -12,7 +12,7 @@ mod records;
 mod reports;
 mod walk;
 
-use std::{collections::HashMap, num::NonZeroUsize};
+use std::{collections::HashMap, num::NonZeroUsize, time::Duration};
 
 use abi::{CgroupNames, Role, Socket};
 use model::Process;
@@ -42,6 +42,8 @@ pub(crate) struct Tracker {
     ended: Ended,
     reports: Reports,
     sees_resets: bool,
+    // How long a tick of the kernel's clock takes; zero if unknown.
+    tick: Duration,
     own: Own,
     listeners: Listeners,
     cgroups: Cgroups,
@@ -77,6 +79,7 @@ impl Tracker {
             ended: Ended::new(metrics.forgotten_vanished.clone()),
             reports: Reports::default(),
             sees_resets,
+            tick: Duration::ZERO,
             own,
             listeners,
             cgroups: Cgroups::new(metrics.forgotten_cgroups.clone()),

@@ -207,11 +207,12 @@ mod tests {
             any_traffic(),
             prop::option::of(any::<(u64, u64)>()),
             prop::option::of(any::<u64>()),
+            prop::option::of(any::<u64>()),
         );
         (who, when, what).prop_map(|(who, when, what)| {
             let (id, is_client, client, server, local) = who;
             let (started, (interval_start, interval_end), begin, end) = when;
-            let (request, response, rtt, connect) = what;
+            let (request, response, rtt, connect, accept) = what;
             let rtt = rtt.map(|(smoothed, min)| Rtt {
                 smoothed: Duration::from_nanos(smoothed),
                 min: Duration::from_nanos(min),
@@ -230,6 +231,7 @@ mod tests {
                 response,
                 rtt,
                 connect: connect.map(Duration::from_nanos),
+                accept: accept.map(Duration::from_nanos),
                 local,
             }
         })
@@ -277,12 +279,21 @@ mod tests {
     }
 
     fn any_traffic() -> impl Strategy<Value = Traffic> {
-        any::<(u64, u64, u64, u64)>().prop_map(
-            |(bytes, segments, retransmitted_segments, retransmitted_bytes)| Traffic {
+        any::<[u64; 6]>().prop_map(
+            |[
                 bytes,
                 segments,
                 retransmitted_segments,
                 retransmitted_bytes,
+                out_of_order_segments,
+                window_limited,
+            ]| Traffic {
+                bytes,
+                segments,
+                retransmitted_segments,
+                retransmitted_bytes,
+                out_of_order_segments,
+                window_limited: Duration::from_nanos(window_limited),
             },
         )
     }

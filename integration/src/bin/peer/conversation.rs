@@ -78,6 +78,15 @@ impl<'a> Conversation<'a> {
             Step::Send { by: Side::Client, bytes } => self.exchange(*bytes, 0).await,
             Step::Send { by: Side::Server, bytes } => self.exchange(0, *bytes).await,
             Step::Exchange { request, response } => self.exchange(*request, *response).await,
+            Step::SendToSlow { by, bytes, pause_ms } => {
+                if *by != self.side {
+                    sleep(Duration::from_millis(*pause_ms)).await;
+                }
+                match by {
+                    Side::Client => self.exchange(*bytes, 0).await,
+                    Side::Server => self.exchange(0, *bytes).await,
+                }
+            }
             Step::Repeat { times, steps } => {
                 for _ in 0..*times {
                     Box::pin(self.steps(steps)).await?;

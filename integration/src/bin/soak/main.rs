@@ -221,8 +221,7 @@ fn hold<'a>(case: &'a Case, world: &'a World, agent: &Agent) -> anyhow::Result<(
     let mut play = case.start(world)?;
     let moment = play.holding()?;
     if moment.truth().active > 0 {
-        let retransmits = kernel::check_open_sockets(world, &moment)?;
-        agent.expect_quality(&moment, retransmits)?;
+        agent.expect_quality(&moment, || kernel::check_open_sockets(world, &moment))?;
     }
     agent.expect(&moment)?;
     Ok((play, moment))

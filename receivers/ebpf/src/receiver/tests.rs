@@ -269,6 +269,10 @@ impl Source for Kernel {
         0
     }
 
+    fn tick(&self) -> Option<Duration> {
+        None
+    }
+
     fn sees_resets(&self) -> bool {
         true
     }

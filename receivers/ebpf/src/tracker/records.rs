@@ -8,7 +8,7 @@ use model::{CloseReason, End, Flow, Interval, Local, Process, Traffic, Transport
 use super::Tracker;
 use crate::{
     clock::Moment,
-    connection::{Connection, Ends, Key, address, observer},
+    connection::{Connection, Ends, Key, accept_duration, address, observer},
     listeners::Listener,
     verdict::{close_reason, failure_reason, loses_what_is_in_flight, reset_by},
 };
@@ -48,10 +48,12 @@ impl Tracker {
         };
         let connect =
             (*connecting_since != 0).then(|| Duration::from_nanos(time.saturating_sub(*connecting_since)));
+        let accept = if role == Role::Server { accept_duration(socket) } else { None };
         let started = moment.wall_at(*time);
         let connection = Connection::opened(socket, key, Some(started), started)
             .with_process(process)
-            .with_connect(connect);
+            .with_connect(connect)
+            .with_accept(accept);
         self.walk.suspects.remove(&key);
         self.forget_old(socket);
         self.follow(connection);
@@ -93,7 +95,7 @@ impl Tracker {
         if self.own.is_agent(connection.process()) {
             self.own.add_end(key.id, observer(key.role));
         }
-        let flow = connection.report(|id| self.cgroups.path(id));
+        let flow = connection.report(self.tick, |id| self.cgroups.path(id));
         self.finish(flow);
     }
 
@@ -151,6 +153,7 @@ impl Tracker {
             response: Traffic::default(),
             rtt: None,
             connect: None,
+            accept: None,
             local: Local {
                 cgroup: self.cgroups.path(socket.cgroup),
                 netns: socket.netns,

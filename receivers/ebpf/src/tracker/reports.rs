@@ -96,7 +96,7 @@ impl Tracker {
                         connection.is_own = self.own.has_end(connection.key().id);
                     }
                     let is_own = connection.is_own;
-                    let flow = connection.report(|id| self.cgroups.path(id));
+                    let flow = connection.report(self.tick, |id| self.cgroups.path(id));
                     if connection.has_ended() {
                         let connection = self.connections.remove(idx);
                         if connection.has_vanished() {

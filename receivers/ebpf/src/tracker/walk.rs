@@ -1,6 +1,9 @@
 //! What walks tell: which connections live.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use abi::Socket;
 use model::UnixNanos;
@@ -50,6 +53,11 @@ impl Tracker {
         self.walk.is_complete = complete;
         self.walk.has_ends = with_ends;
         self.walk.torn.clear();
+    }
+
+    /// Takes note of how long a tick of the kernel's clock takes; durations that it counts in ticks are zero until then.
+    pub(crate) fn set_tick(&mut self, tick: Option<Duration>) {
+        self.tick = tick.unwrap_or_default();
     }
 
     /// Takes note that a walk did not see every socket.

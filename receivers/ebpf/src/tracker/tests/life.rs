@@ -2,8 +2,8 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use abi::{RecordKind, Socket, state};
-use model::{Begin, CloseReason, End, FailureReason, Observer, Rtt};
+use abi::{RecordKind, Role, Socket, state};
+use model::{Begin, CloseReason, End, FailureReason, Flow, Observer, Rtt};
 
 use super::world::{Conn, ECONNREFUSED, ECONNRESET, SECOND, World};
 
@@ -44,6 +44,50 @@ fn directions_are_those_of_the_connection() {
     assert_eq!((flow.observer, flow.begin), (Observer::Server, Some(Begin::Opened)));
     assert_eq!((flow.request.bytes, flow.response.bytes), (200, 1_000));
     assert_eq!((flow.client.port, flow.server.port), (40_000, 80));
+}
+
+/// The one round trip that an accepted socket has measured when it opens is the handshake's; a client's is not its server's.
+#[test]
+fn a_server_tells_how_long_its_client_took_to_answer() {
+    let mut world = World::new();
+    for (conn, srtt, expected) in [
+        (Conn::server(1), 8 * 1_500, Some(Duration::from_micros(1_500))),
+        // Answered by a cookie, which keeps no time.
+        (Conn::server(2), 0, None),
+        (Conn::client(3), 8 * 1_500, None),
+    ] {
+        world.open_socket(Socket { srtt, ..conn.socket() }, conn.role);
+        assert_eq!(world.one().accept, expected);
+        world.walk_sockets(&[Socket { srtt: 8 * 2_000, ..conn.transferred(10, 10).socket() }]);
+        assert_eq!(world.one().accept, None, "it is told once");
+        world.close(conn.transferred(10, 10).finished());
+        world.one();
+    }
+}
+
+/// What arrived in disorder was sent by the other end; who waits for room is the one that sends.
+#[test]
+fn quality_is_told_by_direction() {
+    for conn in [Conn::client(1), Conn::server(2)] {
+        let mut world = World::new();
+        world.tracker.set_tick(Some(Duration::from_millis(4)));
+        world.open(conn);
+        world.one();
+        let mut seen = Vec::new();
+        for (segments_out_of_order, window_limited) in [(3, 5), (3, 15)] {
+            let socket =
+                Socket { segments_out_of_order, window_limited, ..conn.transferred(10, 10).socket() };
+            world.walk_sockets(&[socket]);
+            let Flow { request, response, .. } = world.one();
+            let (sent, received) = match conn.role {
+                Role::Client => (request, response),
+                Role::Server => (response, request),
+            };
+            assert_eq!((sent.out_of_order_segments, received.window_limited), (0, Duration::ZERO));
+            seen.push((received.out_of_order_segments, sent.window_limited.as_millis()));
+        }
+        assert_eq!(seen, [(3, 20), (0, 40)]);
+    }
 }
 
 /// Both ends of a connection on one host are two connections here, and have one id.

@@ -145,9 +145,17 @@ impl World {
     }
 
     pub(super) fn open_as(&mut self, conn: Conn, pid: u32) {
-        let is_client = conn.role == Role::Client;
+        self.open_socket_as(conn.socket(), conn.role, pid);
+    }
+
+    pub(super) fn open_socket(&mut self, socket: Socket, role: Role) {
+        self.open_socket_as(socket, role, 42);
+    }
+
+    fn open_socket_as(&mut self, socket: Socket, role: Role, pid: u32) {
+        let is_client = role == Role::Client;
         let state = if is_client { state::SYN_SENT } else { state::SYN_RECV };
-        let mut record = self.record(RecordKind::Opened, Socket { state, ..conn.socket() });
+        let mut record = self.record(RecordKind::Opened, Socket { state, ..socket });
         if is_client {
             record.pid = pid;
             record.connecting_since = self.now - 50_000;
