@@ -17,11 +17,12 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     binary,
-    case::Moment,
     edges::{Edges, Interest},
     exposition::Exposition,
     kernel::{DirectionQuality, Quality},
-    limits, poll,
+    limits,
+    moment::Moment,
+    poll,
 };
 
 /// The usual pipeline, with short intervals.

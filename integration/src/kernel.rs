@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use crate::{
-    case::Moment,
     edges::Totals,
+    moment::Moment,
     poll,
     world::{Namespace, World},
 };

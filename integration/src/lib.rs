@@ -17,9 +17,11 @@ pub mod edges;
 pub mod exposition;
 pub mod kernel;
 pub mod limits;
+pub mod moment;
 pub mod payload;
 pub mod peer;
 pub mod plan;
+pub mod play;
 pub mod poll;
 pub mod random;
 pub mod record;
@@ -35,8 +37,10 @@ use anyhow::{Context, bail};
 
 pub use self::{
     agent::Agent,
-    case::{Case, Moment, Outcome},
+    case::{Case, Outcome},
+    moment::Moment,
     peer::Peer,
+    play::Play,
     world::World,
 };
 

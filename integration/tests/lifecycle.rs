@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use integration::{
-    Agent, Case, Moment, World,
+    Agent, Case, Moment, Play, World,
     agent::{LIVE, Rights},
-    case::{Home, Play},
+    case::Home,
     cases,
     edges::Edges,
     plan::{Side, Step, Traffic},

@@ -16,9 +16,9 @@ use std::{
 
 use anyhow::{Context, bail};
 use integration::{
-    Agent, Case, Moment, Outcome, World,
+    Agent, Case, Moment, Outcome, Play, World,
     agent::{LIVE, Rights},
-    case::{Home, Play, play_all},
+    case::{Home, play_all},
     edges::{Edges, Totals},
     kernel,
     random::{self, Dice},
