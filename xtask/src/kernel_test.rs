@@ -42,6 +42,9 @@ const PEER: &str = "peer";
 /// Longer than everything takes on a busy machine.
 const LIMIT: Duration = Duration::from_mins(15);
 
+/// Of how many tests that failed their words are repeated.
+const MAX_TOLD: usize = 10;
+
 /// What runs the machines.
 const TOOLS: &[Tool] = &[
     Tool { program: "qemu-system-x86_64", package: "qemu-system-x86", purpose: "emulates the machines" },
@@ -148,6 +151,7 @@ fn test(workspace: &Workspace, agent: &Path, kernels: &[Kernel], extent: Extent)
         match run_on(kernel, &mut archive, &common, &groups, &folder) {
             Ok(outcome) => {
                 eprintln!("{}: {} in {:.0?}", kernel.version, summary(&outcome), start.elapsed());
+                tell_failures(&outcome);
                 if !outcome.is_good() {
                     failures.push(kernel.version.as_str());
                 }
@@ -189,7 +193,7 @@ fn run_on(
 }
 
 fn summary(outcome: &Outcome) -> String {
-    let Outcome { release, needs, can_run, passed, failed, problems } = outcome;
+    let Outcome { release, needs, can_run, passed, failed, words: _, problems } = outcome;
     let n_passed: usize = passed.values().sum();
     let mut text = format!("{release}: {n_passed} of {} tests passed", n_passed + failed.len());
     if !can_run {
@@ -202,6 +206,20 @@ fn summary(outcome: &Outcome) -> String {
         text += &format!("; {}", problems.join("; "));
     }
     text
+}
+
+/// Repeats what tests said when they failed, for whoever has this output and not the machine's.
+fn tell_failures(outcome: &Outcome) {
+    for test in outcome.failed.iter().take(MAX_TOLD) {
+        eprintln!("---- {test} ----");
+        match outcome.words.get(test) {
+            Some(words) => words.iter().for_each(|line| eprintln!("{line}")),
+            None => eprintln!("said nothing, or did not come to its end"),
+        }
+    }
+    if outcome.failed.len() > MAX_TOLD {
+        eprintln!("and {} more tests failed", outcome.failed.len() - MAX_TOLD);
+    }
 }
 
 /// Adds what runs in the machines.

@@ -1,11 +1,15 @@
 //! What came of a run: the lines that the machine wrote to its console, read strictly. What is not said did not happen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use anyhow::bail;
 
 /// Begins every line that is not a test's or the kernel's own.
 const MARK: &str = "RIDLEY-";
+/// How many lines of what a test said when it failed are repeated: the last ones, which say what was wrong.
+const MAX_LINES: usize = 80;
+/// After the words of all tests that failed comes a list of their names.
+const END_OF_WORDS: &str = "failures:";
 
 /// Tests that run inside the machine together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub(super) struct Outcome {
     pub(super) passed: BTreeMap<String, usize>,
     /// Tests that did not pass.
     pub(super) failed: Vec<String>,
+    /// By test, the last lines of what it said when it failed.
+    pub(super) words: BTreeMap<String, VecDeque<String>>,
     /// What else is wrong.
     pub(super) problems: Vec<String>,
 }
@@ -85,10 +91,12 @@ impl Outcome {
         let mut outcome = Self::default();
         let mut group = None;
         let mut passed = BTreeSet::new();
+        let mut telling = None;
         let mut is_over = false;
         for line in console.lines() {
             if let Some(said) = line.strip_prefix(MARK) {
                 let (word, rest) = said.split_once(' ').unwrap_or((said, ""));
+                telling = None;
                 match word {
                     "KERNEL" => rest.clone_into(&mut outcome.release),
                     "CHECK" => outcome.needs.extend(need(rest)),
@@ -100,6 +108,16 @@ impl Outcome {
                 }
             } else if let (Some(group), Some(name)) = (group, passed_test(line)) {
                 passed.insert((group, name));
+            } else if let (Some(group), Some(name)) = (group, failed_test(line)) {
+                telling = Some(label(name, group));
+            } else if line == END_OF_WORDS {
+                telling = None;
+            } else if let Some(test) = &telling {
+                let words: &mut VecDeque<_> = outcome.words.entry(test.clone()).or_default();
+                if words.len() == MAX_LINES {
+                    words.pop_front();
+                }
+                words.push_back(line.to_owned());
             }
         }
         if !is_over {
@@ -112,7 +130,7 @@ impl Outcome {
             let is_passed = |test: &&String| passed.contains(&(group.as_str(), test.as_str()));
             let (good, bad): (Vec<_>, Vec<_>) = tests.iter().partition(is_passed);
             outcome.passed.insert(group.clone(), good.len());
-            outcome.failed.extend(bad.into_iter().map(|test| format!("{test} ({group})")));
+            outcome.failed.extend(bad.into_iter().map(|test| label(test, group)));
         }
         Ok(outcome)
     }
@@ -134,6 +152,17 @@ fn need(line: &str) -> Option<Need> {
 fn passed_test(line: &str) -> Option<&str> {
     let (name, result) = line.strip_prefix("test ")?.split_once(" ... ")?;
     (result == "ok").then(|| without_kind(name.trim()))
+}
+
+/// Returns the name of a test whose words at its failure follow: the standard harness adds to it what they were written to.
+fn failed_test(line: &str) -> Option<&str> {
+    let name = line.strip_prefix("---- ")?.strip_suffix(" ----")?;
+    Some(without_kind(name.strip_suffix(" stdout").unwrap_or(name)))
+}
+
+/// Names a test among those of all groups.
+fn label(test: &str, group: &str) -> String {
+    format!("{test} ({group})")
 }
 
 /// Returns the name of a test without the kind in brackets that may stand before it.
@@ -181,6 +210,7 @@ RIDLEY-END
                 can_run: true,
                 passed: [("older".to_owned(), 1), ("root".to_owned(), 2)].into(),
                 failed: Vec::new(),
+                words: BTreeMap::new(),
                 problems: Vec::new(),
             }
         );
@@ -207,6 +237,24 @@ RIDLEY-END
         );
         check_bad("RIDLEY-CHECKED 0", "RIDLEY-CHECKED 1", &[], &[]);
         check_bad("RIDLEY-CHECKED 0\n", "", &[], &[]);
+    }
+
+    /// Both harnesses, the oracle's and the standard one.
+    #[test]
+    fn what_a_test_said_when_it_failed_is_kept() {
+        let long: String = (0..100).map(|n| format!("{n}\n")).collect();
+        let root =
+            format!("failures:\n\n---- b ----\nfirst\n\n{long}\nfailures:\n    b\n\nRIDLEY-RAN root 1\n");
+        let older = "failures:\n\n---- c stdout ----\nError: second\n\nRIDLEY-RAN older 1\n";
+        let console = GOOD
+            .replace("test [root] b ... ok\nRIDLEY-RAN root 0\n", &root)
+            .replace("test c ... ok\nRIDLEY-RAN older 0\n", older);
+        let outcome = Outcome::read(&console, &groups()).unwrap();
+        assert_eq!(outcome.failed, ["b (root)", "c (older)"]);
+        let words = |test: &str| outcome.words[test].iter().map(String::as_str).collect::<Vec<_>>();
+        assert_eq!(words("c (older)"), ["Error: second", ""]);
+        assert_eq!(words("b (root)").len(), MAX_LINES);
+        assert_eq!(words("b (root)")[MAX_LINES - 2..], ["99", ""]);
     }
 
     #[test]
