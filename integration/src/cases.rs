@@ -210,6 +210,7 @@ fn failures() -> Vec<Case> {
     let timeout = |name, family| {
         let mut case = attempts(name, Path::TwoNodes, family, Fault::ArrivalsDropped, "timeout");
         case.traffic.parallel = 10;
+        case.traffic.unanswered_ms = Some(2000);
         case
     };
     let refused = |name, path, family| attempts(name, path, family, Fault::NobodyListens, "refused");

@@ -52,6 +52,8 @@ pub struct Traffic {
     pub per_second: Option<u32>,
     /// The client gives a connection attempt up after this time.
     pub cancel_after_ms: Option<u64>,
+    /// The client's kernel gives an attempt up that got no answer for this time; without a number, for two minutes.
+    pub unanswered_ms: Option<u32>,
     /// Sockets are made by a thread that has another name than the process.
     pub on_worker_thread: bool,
     /// What the sockets are.
@@ -84,6 +86,7 @@ impl Default for Traffic {
             parallel: 1,
             per_second: None,
             cancel_after_ms: None,
+            unanswered_ms: None,
             on_worker_thread: false,
             sockets: Sockets::Plain,
             script: Vec::new(),

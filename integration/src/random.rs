@@ -57,7 +57,7 @@ fn ended(case: Case, dice: &mut Dice) -> Case {
     script.extend(talk(dice));
     script.extend(end);
     let connections = [1, 1, 2, 7, 40][dice.below(5)];
-    // All must hold at a time; and a lost reset would leave the other end open for ever.
+    // All must hold at a time.
     let parallel = if n_holds > 0 { connections } else { 1 + dice.below(8) as u64 };
     let fault = match (dice.below(4), outcome) {
         (0, Outcome::Normal) => Fault::Loss,

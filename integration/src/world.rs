@@ -200,9 +200,6 @@ table inet faults {
 /// An interface can be used at once, instead of after a second in which nobody claimed its address.
 const NO_ADDRESS_DETECTION: &str = "net.ipv6.conf.default.dad_transmits=0";
 
-/// What a kernel does not know is left out: before 6.5 there are no linear timeouts.
-const SET_SYSCTLS: [&str; 3] = ["-e", "-q", "-w"];
-
 /// Nodes forward, and say of every packet, not of some, that it cannot be delivered.
 const NODE_SYSCTLS: [&str; 5] = [
     NO_ADDRESS_DETECTION,
@@ -212,14 +209,12 @@ const NODE_SYSCTLS: [&str; 5] = [
     "net.ipv6.icmp.ratelimit=0",
 ];
 
-/// Fewer and faster retries of a lost SYN: an attempt times out after three seconds instead of two minutes. And who wants
-/// to may send and take payload with a SYN, without a cookie from an earlier connection.
-const POD_SYSCTLS: [&str; 4] = [
-    NO_ADDRESS_DETECTION,
-    "net.ipv4.tcp_syn_retries=1",
-    "net.ipv4.tcp_syn_linear_timeouts=1",
-    "net.ipv4.tcp_fastopen=1543",
-];
+/// Who wants to may send and take payload with a SYN, without a cookie from an earlier connection.
+const POD_SYSCTLS: [&str; 2] = [NO_ADDRESS_DETECTION, "net.ipv4.tcp_fastopen=1543"];
+
+/// A packet that comes late or twice, which nothing is wrong with, has its addresses rewritten like any other. Otherwise an
+/// end now and then gets one from an address that it knows nothing of, and resets the connection.
+const LENIENT_TRACKING: &str = "net.netfilter.nf_conntrack_tcp_be_liberal=1";
 
 /// The network, for as long as the value lives.
 #[derive(Debug)]
@@ -410,11 +405,13 @@ impl World {
              route add fd00:99::/64 via {next6}"
         );
         self.ip_in(Namespace::NodeA, &routes)?;
-        self.run_in_with_input(Namespace::NodeA, "nft", &["-f", "-"], NODE_A_RULES).map(drop)
+        self.run_in_with_input(Namespace::NodeA, "nft", &["-f", "-"], NODE_A_RULES)?;
+        // There is nothing to set before there are rules.
+        self.set(Namespace::NodeA, &[LENIENT_TRACKING])
     }
 
     fn build_node(&self, node: Namespace, pods: &[Namespace]) -> anyhow::Result<()> {
-        self.run_in(node, "sysctl", &[&SET_SYSCTLS[..], &NODE_SYSCTLS[..]].concat())?;
+        self.set(node, &NODE_SYSCTLS)?;
         let subnet = if node == Namespace::NodeA { 1 } else { 2 };
         let (gateway4, gateway6) = (format!("10.244.{subnet}.1"), format!("fd00:{subnet}::1"));
         self.ip_in(
@@ -428,7 +425,7 @@ impl World {
             ),
         )?;
         for pod in pods {
-            self.run_in(*pod, "sysctl", &[&SET_SYSCTLS[..], &POD_SYSCTLS[..]].concat())?;
+            self.set(*pod, &POD_SYSCTLS)?;
             let (veth, namespace) = (pod.as_str(), self.namespace(*pod));
             self.ip_in(
                 node,
@@ -453,6 +450,10 @@ impl World {
             self.run_in_with_input(*pod, "nft", &["-f", "-"], POD_RULES)?;
         }
         Ok(())
+    }
+
+    fn set(&self, namespace: Namespace, sysctls: &[&str]) -> anyhow::Result<()> {
+        self.run_in(namespace, "sysctl", &[&["-q", "-w"], sysctls].concat()).map(drop)
     }
 
     /// Runs commands of `ip`, one per line.

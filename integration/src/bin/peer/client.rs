@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context;
 use integration::plan::{Event, Plan, Side, Sockets};
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::{
     net::TcpStream,
     sync::Mutex,
@@ -65,8 +66,11 @@ async fn connect(plan: &Plan, ledger: &Ledger) -> anyhow::Result<Option<(TcpStre
         match plan.traffic.sockets {
             Sockets::FastOpen => sockets::connect_with_bytes(plan.address).await,
             kind => {
-                let stream = sockets::make(kind, plan.address)?.connect(plan.address).await?;
-                Ok((stream, 0))
+                let socket = sockets::make(kind, plan.address)?;
+                if let Some(millis) = plan.traffic.unanswered_ms {
+                    set_tcp_user_timeout(&socket, millis)?;
+                }
+                Ok((socket.connect(plan.address).await?, 0))
             }
         }
     };

@@ -9,7 +9,7 @@ use integration::{
     payload,
     plan::{Ending, Side, Step},
 };
-use rustix::net::sockopt;
+use rustix::{io::Errno, net::sockopt};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -29,6 +29,10 @@ const UNANSWERED_MS: u32 = 1000;
 /// it must be, not of one that takes a processor for itself.
 const PIECE: u64 = 20_000;
 const PIECE_PAUSE: Duration = Duration::from_millis(1);
+/// How often a peer that waits for the end of a connection asks for it; the least that there is.
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
+/// How often it asks before it takes silence for an error: as often as the kernel allows.
+const MAX_PROBES: u32 = 127;
 /// No larger than the period of the payload, so that what one read returns lies in one piece of it.
 const BUFFER: usize = 48 * 1024;
 
@@ -204,7 +208,9 @@ impl<'a> Conversation<'a> {
     }
 
     async fn read_end(&mut self) -> anyhow::Result<Ending> {
-        match self.stream()?.read(&mut [0]).await {
+        let stream = self.stream()?;
+        ask_for_the_end(stream).context("cannot set the socket's options")?;
+        match stream.read(&mut [0]).await {
             Ok(0) => Ok(Ending::PeerClosed),
             Ok(_) => bail!("more arrived than the script says"),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(Ending::PeerReset),
@@ -219,6 +225,23 @@ impl<'a> Conversation<'a> {
 
     fn stream(&mut self) -> anyhow::Result<&mut TcpStream> {
         self.stream.as_mut().context("the connection is closed")
+    }
+}
+
+/// Has the kernel ask the other end, each second, whether it is still there.
+///
+/// A reset is sent once. If it gets lost, as a busy machine loses packets of its own, only asking brings another.
+fn ask_for_the_end(stream: &TcpStream) -> rustix::io::Result<()> {
+    let set = || {
+        sockopt::set_tcp_keepidle(stream, PROBE_PAUSE)?;
+        sockopt::set_tcp_keepintvl(stream, PROBE_PAUSE)?;
+        sockopt::set_tcp_keepcnt(stream, MAX_PROBES)?;
+        sockopt::set_socket_keepalive(stream, true)
+    };
+    match set() {
+        // MPTCP of older kernels, which no case resets.
+        Err(Errno::OPNOTSUPP) => Ok(()),
+        result => result,
     }
 }
 
