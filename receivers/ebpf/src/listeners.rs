@@ -4,6 +4,7 @@ use std::{
 };
 
 use component::Counter;
+use foldhash::fast::RandomState;
 use model::Process;
 
 /// More listening sockets than a node has; what comes later is not remembered.
@@ -27,7 +28,7 @@ pub(crate) struct Listener {
 /// Who listens where: an accepted socket does not tell its process, its listener did.
 #[derive(Debug)]
 pub(crate) struct Listeners {
-    by_port: HashMap<(u32, u16), Vec<Listener>>,
+    by_port: HashMap<(u32, u16), Vec<Listener>, RandomState>,
     len: usize,
     forgotten: Counter,
 }
@@ -35,7 +36,7 @@ pub(crate) struct Listeners {
 impl Listeners {
     /// Remembers nobody yet; `forgotten` counts those there is no room for.
     pub(crate) fn new(forgotten: Counter) -> Self {
-        Self { by_port: HashMap::new(), len: 0, forgotten }
+        Self { by_port: HashMap::default(), len: 0, forgotten }
     }
 
     /// Remembers a listener; one that is known by its inode is replaced.

@@ -4,7 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use abi::{SkipReason, Socket};
 use component::{BoxError, BoxFuture, Episode, EpisodeChange, ErrorChain, Output, Receiver, Shutdown};
-use model::{Batch, Flows};
+use model::{Batch, Flow, Flows};
 use tokio::{
     task::yield_now,
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
@@ -23,7 +23,10 @@ use crate::{
 };
 
 /// Records in one batch: enough to be worth the way, few enough to be little memory in every queue.
-const MAX_BATCH: usize = 512;
+const MAX_BATCH: usize = 256;
+
+// Blocks of 128 KiB the allocator gets from the kernel and gives back, page by page: a batch must be smaller.
+const _: () = assert!(MAX_BATCH * size_of::<Flow>() < 128 * 1024);
 
 /// How long nothing was skipped before the log says that it is over.
 const QUIET: Duration = Duration::from_mins(1);

@@ -109,7 +109,14 @@ impl Tracker {
         }
     }
 
-    /// Returns what a socket may be known by, the likely role first.
+    /// Finds the connection that a socket belongs to.
+    fn find(&self, socket: &Socket) -> Option<ConnectionIdx> {
+        let likely = socket.likely_role();
+        let find = |role| self.connections.find(&Key::new(socket, role));
+        find(likely).or_else(|| find(likely.other()))
+    }
+
+    /// Returns what the connection of a socket may be known by, its likely role first.
     fn keys(&self, socket: &Socket) -> [Key; 2] {
         let likely = self.likely_role(socket);
         [likely, likely.other()].map(|role| Key::new(socket, role))

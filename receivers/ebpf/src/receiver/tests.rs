@@ -8,7 +8,7 @@ use abi::{CgroupNames, ConnectionRecord, RecordKind, state};
 use bytemuck::Zeroable;
 use component::{Context, Factory};
 use component_test::{Compliance, Harness};
-use model::{Begin, CloseReason, End, Flow, Signal, UnixNanos};
+use model::{Begin, CloseReason, End, Signal, UnixNanos};
 use tokio::sync::Notify;
 
 use super::*;
@@ -140,13 +140,13 @@ async fn what_the_pipeline_does_not_take_until_the_deadline_is_counted() {
 #[tokio::test(start_paused = true)]
 async fn batches_are_bounded() {
     let kernel = Kernel::default();
-    for n in 1..=1_200 {
+    for n in 1..=600 {
         kernel.open(n);
     }
     let mut harness = Harness::start(&kernel.factory(), "").await;
     let sizes =
         [recv(&mut harness).await.len(), recv(&mut harness).await.len(), recv(&mut harness).await.len()];
-    assert_eq!(sizes, [512, 512, 176]);
+    assert_eq!(sizes, [256, 256, 88]);
 }
 
 /// Without walks, begins and ends go on; a walk that works again finds what it missed.

@@ -62,12 +62,11 @@ impl Tracker {
     fn on_closed(&mut self, record: &ConnectionRecord, moment: Moment) {
         let socket = &record.socket;
         let at = moment.wall_at(record.time);
-        let keys = self.keys(socket);
-        let followed = keys.iter().find_map(|key| Some((*key, self.connections.find(key)?)));
         let loses_in_flight = loses_what_is_in_flight(socket);
-        if let Some((key, idx)) = followed {
-            let known_reason = close_reason(socket, key.role);
+        if let Some(idx) = self.find(socket) {
             let connection = self.connections.at(idx);
+            let key = connection.key();
+            let known_reason = close_reason(socket, key.role);
             if connection.has_ended() && !connection.has_vanished() {
                 // Told again.
                 return;
@@ -84,6 +83,7 @@ impl Tracker {
             self.forget_old(socket);
             return;
         }
+        let keys = self.keys(socket);
         if keys.iter().any(|key| self.ended.has_closed(key)) {
             return;
         }

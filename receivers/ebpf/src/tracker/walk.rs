@@ -73,10 +73,9 @@ impl Tracker {
             self.remember_old(socket);
             return;
         }
-        let keys = self.keys(socket);
-        match keys.iter().find_map(|key| self.connections.find(key)) {
+        match self.find(socket) {
             Some(idx) => self.sample(idx, socket, moment.wall),
-            None => self.on_unfollowed(keys, socket, moment.wall),
+            None => self.on_unfollowed(self.keys(socket), socket, moment.wall),
         }
     }
 
