@@ -126,6 +126,9 @@ impl Pairing {
             Some(entry) if entry.matches(&flow) => {
                 due_before = entry.due();
                 entry.push(flow, &mut step);
+                if entry.due() == due_before && !entry.is_over() {
+                    return;
+                }
             }
             Some(_) => {
                 step.report.unrelated += 1;
