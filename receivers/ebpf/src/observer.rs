@@ -45,6 +45,9 @@ pub(crate) struct Attachment {
     pub(crate) tracepoint: &'static str,
 }
 
+/// What the kernel puts before each record of a ring buffer, `BPF_RINGBUF_HDR_SZ`.
+const RECORD_HEADER: usize = 8;
+
 /// Reads the names of a cgroup.
 const NAME_CGROUP: &str = "name_cgroup";
 
@@ -69,6 +72,7 @@ pub(crate) struct Observer {
     programs: Ebpf,
     variant: Variant,
     events: RingBuf<MapData>,
+    ring_bytes: usize,
     wakeups: Wakeups,
     skipped: PerCpuArray<MapData, u64>,
     taken_over: PerCpuArray<MapData, u64>,
@@ -114,6 +118,7 @@ impl Observer {
             variant,
             wakeups: Wakeups::new(&events).map_err(LoadError::WatchRing)?,
             events,
+            ring_bytes: ring_bytes as usize,
             skipped,
             taken_over,
             state: map_memory(&programs, "WALK", 1)?,
@@ -186,7 +191,11 @@ impl Source for Observer {
     }
 
     fn drain(&mut self, mut each: impl FnMut(&[u8])) {
-        while let Some(record) = self.events.next() {
+        let mut left = self.ring_bytes;
+        while left > 0
+            && let Some(record) = self.events.next()
+        {
+            left = left.saturating_sub(RECORD_HEADER + record.len());
             each(&record);
         }
     }

@@ -18,7 +18,8 @@ pub(crate) trait Source: Send {
     /// Waits until there is so much to drain that it should not wait for the next time. Cancel-safe.
     fn woken(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Hands over every record that waits, in order.
+    /// Hands over every record that waits, in order; of those that come meanwhile no more than there is room for, so that it
+    /// ends however fast they come.
     fn drain(&mut self, each: impl FnMut(&[u8]));
 
     /// Begins a walk of all connected sockets; what was left of another is forgotten.

@@ -56,6 +56,30 @@ fn check(n_buckets: u32, n_connections: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Each record that is read makes others.
+#[tokio::test]
+async fn a_drain_ends_however_fast_records_come() -> anyhow::Result<()> {
+    let (mut observer, _) = Observer::load(RING_BYTES)?;
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let address = listener.local_addr()?;
+    let connect = || -> anyhow::Result<()> {
+        drop((TcpStream::connect(address)?, listener.accept()?));
+        Ok(())
+    };
+    connect()?;
+    let (mut n_records, mut connected) = (0, Ok(()));
+    observer.drain(|_record| {
+        n_records += 1;
+        assert!(n_records < RING_BYTES as usize / RECORD_HEADER, "more records than the buffer can hold");
+        if connected.is_ok() {
+            connected = connect();
+        }
+    });
+    connected?;
+    ensure!(n_records > 0, "nothing was recorded");
+    Ok(())
+}
+
 /// Without ends there is less to copy, and nothing else.
 #[tokio::test]
 async fn every_variant_leaves_out_the_ends_when_asked_to() -> anyhow::Result<()> {
