@@ -29,7 +29,12 @@ pub struct ConnectionMap<V> {
 impl<V> ConnectionMap<V> {
     /// Creates a map of at most `capacity` connections; one is the least.
     pub fn new(capacity: usize) -> Self {
-        Self { entries: HashMap::default(), order: VecDeque::new(), next_number: 0, capacity: capacity.max(1) }
+        Self {
+            entries: HashMap::default(),
+            order: VecDeque::new(),
+            next_number: 0,
+            capacity: capacity.max(1),
+        }
     }
 
     /// Returns what is remembered of a connection.
