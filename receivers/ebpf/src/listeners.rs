@@ -1,5 +1,5 @@
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -7,7 +7,7 @@ use component::Counter;
 use foldhash::fast::RandomState;
 use model::Process;
 
-/// More listening sockets than a node has; what comes later is not remembered.
+/// More listening sockets than a node has. The oldest makes room: one whose end was not recorded would stay for ever.
 const MAX_LISTENERS: usize = 1 << 14;
 
 /// A socket that listens.
@@ -25,40 +25,65 @@ pub(crate) struct Listener {
     pub(crate) process: Process,
 }
 
+/// A network namespace, and a port in it.
+type Port = (u32, u16);
+
 /// Who listens where: an accepted socket does not tell its process, its listener did.
 #[derive(Debug)]
 pub(crate) struct Listeners {
-    by_port: HashMap<(u32, u16), Vec<Listener>, RandomState>,
+    // Each with its number, in the order in which they came.
+    by_port: HashMap<Port, Vec<(u64, Listener)>, RandomState>,
     len: usize,
+    // Numbers of all, and of some that are gone already.
+    order: VecDeque<(u64, Port)>,
+    next_number: u64,
     forgotten: Counter,
 }
 
 impl Listeners {
-    /// Remembers nobody yet; `forgotten` counts those there is no room for.
+    /// Remembers nobody yet; `forgotten` counts those that make room.
     pub(crate) fn new(forgotten: Counter) -> Self {
-        Self { by_port: HashMap::default(), len: 0, forgotten }
+        Self { by_port: HashMap::default(), len: 0, order: VecDeque::new(), next_number: 0, forgotten }
     }
 
     /// Remembers a listener; one that is known by its inode is replaced.
     pub(crate) fn insert(&mut self, listener: Listener) {
         self.remove(listener.netns, listener.port, listener.inode);
-        if self.len >= MAX_LISTENERS {
-            self.forgotten.add(1);
-            return;
-        }
+        let (number, port) = (self.next_number, (listener.netns, listener.port));
+        self.next_number += 1;
         self.len += 1;
-        self.by_port.entry((listener.netns, listener.port)).or_default().push(listener);
+        self.order.push_back((number, port));
+        self.by_port.entry(port).or_default().push((number, listener));
+        while self.len > MAX_LISTENERS
+            && let Some((oldest, port)) = self.order.pop_front()
+        {
+            let n_removed = self.remove_if(port, |number, _| number == oldest);
+            self.forgotten.add(n_removed);
+        }
+        if self.order.len() > 2 * MAX_LISTENERS {
+            let Self { by_port, order, .. } = self;
+            order.retain(|(number, port)| {
+                by_port.get(port).is_some_and(|listeners| listeners.iter().any(|it| it.0 == *number))
+            });
+        }
     }
 
     /// Forgets a listener.
     pub(crate) fn remove(&mut self, netns: u32, port: u16, inode: u64) {
-        let Some(listeners) = self.by_port.get_mut(&(netns, port)) else { return };
+        self.remove_if((netns, port), |_, it| it.inode == inode);
+    }
+
+    /// Forgets listeners at a port, and returns how many.
+    fn remove_if(&mut self, port: Port, is_over: impl Fn(u64, &Listener) -> bool) -> u64 {
+        let Some(listeners) = self.by_port.get_mut(&port) else { return 0 };
         let before = listeners.len();
-        listeners.retain(|it| it.inode != inode);
-        self.len -= before - listeners.len();
+        listeners.retain(|(number, it)| !is_over(*number, it));
+        let n_removed = before - listeners.len();
         if listeners.is_empty() {
-            self.by_port.remove(&(netns, port));
+            self.by_port.remove(&port);
         }
+        self.len -= n_removed;
+        n_removed as u64
     }
 
     /// Returns who accepts connections to an address: the one that listens on it, else one that listens on all.
@@ -70,7 +95,7 @@ impl Listeners {
             IpAddr::V4(_) => [address, Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
             IpAddr::V6(_) => [address, Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
         };
-        all.iter().find_map(|wanted| listeners.iter().rev().find(|it| it.address == *wanted))
+        all.iter().find_map(|wanted| listeners.iter().map(|it| &it.1).rev().find(|it| it.address == *wanted))
     }
 }
 
@@ -105,13 +130,33 @@ mod tests {
         assert_eq!((listeners.len, listeners.by_port.len()), (0, 0));
     }
 
+    /// Their ends were not recorded; who listens now is known all the same.
     #[test]
-    fn what_there_is_no_room_for_is_counted() {
+    fn the_oldest_makes_room_and_is_counted() {
         let mut listeners = Listeners::new(Counter::default());
-        for n in 0..=MAX_LISTENERS as u64 {
-            listeners.insert(listener("0.0.0.0", n));
+        listeners.insert(listener("10.0.0.1", 0));
+        listeners.insert(listener("10.0.0.2", 1));
+        // It listens anew.
+        listeners.insert(listener("10.0.0.1", 0));
+        let port = |n: u64| u16::try_from(n / 4).unwrap() + 1_000;
+        for n in 2..=MAX_LISTENERS as u64 {
+            listeners.insert(Listener { port: port(n), ..listener("0.0.0.0", n) });
         }
+        check(&listeners, "10.0.0.1", Some(0));
+        check(&listeners, "10.0.0.2", None);
         assert_eq!((listeners.len, listeners.forgotten.value()), (MAX_LISTENERS, 1));
+    }
+
+    /// Listeners that come and go leave nothing behind.
+    #[test]
+    fn churn_does_not_grow_the_order() {
+        let mut listeners = Listeners::new(Counter::default());
+        for n in 0..5 * MAX_LISTENERS as u64 {
+            listeners.insert(listener("0.0.0.0", n));
+            listeners.remove(4, 80, n);
+        }
+        assert!(listeners.order.len() <= 2 * MAX_LISTENERS, "{}", listeners.order.len());
+        assert_eq!((listeners.len, listeners.forgotten.value()), (0, 0));
     }
 
     fn listeners(addresses: &[(&str, u64)]) -> Listeners {
