@@ -5,7 +5,7 @@ use model::{Batch, UnixNanos};
 use tokio::time::{self, MissedTickBehavior};
 use tracing::{info, warn};
 
-use crate::{Aggregate, metrics::Instruments};
+use crate::{Aggregate, listeners::ListenerTotals, metrics::Instruments};
 
 /// Pauses before the first emissions, counted from the first record: who has just started the program wants to see
 /// what it found, and a connection whose other end is elsewhere comes later than the others, for a `join` waits for it.
@@ -18,6 +18,7 @@ const QUIET: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(crate) struct LinksConnector {
     aggregate: Aggregate,
+    listeners: ListenerTotals,
     interval: Duration,
     instruments: Instruments,
     /// Whether records of the last interval were counted in an overflow link.
@@ -29,10 +30,24 @@ pub(crate) struct LinksConnector {
 }
 
 impl LinksConnector {
-    pub(crate) fn new(aggregate: Aggregate, interval: Duration, instruments: Instruments) -> Self {
+    pub(crate) fn new(
+        aggregate: Aggregate,
+        listeners: ListenerTotals,
+        interval: Duration,
+        instruments: Instruments,
+    ) -> Self {
         let forgetting = Episode::new(QUIET);
         let last_sent = UnixNanos::default();
-        Self { aggregate, interval, instruments, overflowing: false, forgetting, last_sent, n_untold: 0 }
+        Self {
+            aggregate,
+            listeners,
+            interval,
+            instruments,
+            overflowing: false,
+            forgetting,
+            last_sent,
+            n_untold: 0,
+        }
     }
 
     async fn drive(mut self, mut input: Input, output: Output) -> Result<(), BoxError> {
@@ -48,6 +63,7 @@ impl LinksConnector {
                 biased;
                 _ = ticks.tick() => {
                     self.aggregate.expire(now());
+                    self.listeners.expire(now());
                     self.emit(&output).await?;
                     if has_begun && let Some(pause) = early.next() {
                         ticks.reset_after(pause);
@@ -64,6 +80,14 @@ impl LinksConnector {
                             ticks.reset_after(pause);
                         }
                         has_begun = true;
+                    }
+                    Some(Batch::Listeners(listeners)) => {
+                        let now = now();
+                        self.n_untold += listeners.records.len() as u64;
+                        for listener in &listeners.records {
+                            let has_room = self.listeners.push(listener, now);
+                            self.instruments.overflow_listener(!has_room);
+                        }
                     }
                     Some(other) => self.instruments.refuse(other.n_items()),
                     None => break,
@@ -83,7 +107,11 @@ impl LinksConnector {
             output.send(Batch::Metrics(metrics)).await?;
             from = next;
         }
+        for metrics in self.listeners.encode(time) {
+            output.send(Batch::Metrics(metrics)).await?;
+        }
         self.aggregate.sent(time);
+        self.listeners.sent(time);
         self.last_sent = time;
         self.n_untold = 0;
         Ok(())

@@ -3,7 +3,9 @@ use std::time::SystemTime;
 use component::{BoxError, Context, Factory, Processor, Stability};
 use model::Signal;
 
-use crate::{Aggregate, Config, Limits, connector::LinksConnector, metrics::Instruments};
+use crate::{
+    Aggregate, Config, Limits, connector::LinksConnector, listeners::ListenerTotals, metrics::Instruments,
+};
 
 /// Makes `links` connectors.
 pub fn factory() -> Factory {
@@ -15,6 +17,9 @@ pub fn factory() -> Factory {
 async fn create(config: Config, context: Context) -> Result<Box<dyn Processor>, BoxError> {
     let Config { interval, max_series, max_connections, expire_after, attributes, buckets } = config;
     let limits = Limits { links: max_series, connections: max_connections, expire_after };
-    let aggregate = Aggregate::new(limits, &attributes, &buckets, SystemTime::now().into());
-    Ok(Box::new(LinksConnector::new(aggregate, interval, Instruments::new(&context.telemetry))))
+    let start = SystemTime::now().into();
+    let aggregate = Aggregate::new(limits, &attributes, &buckets, start);
+    let listeners = ListenerTotals::new(max_series.get() as usize, expire_after, start);
+    let instruments = Instruments::new(&context.telemetry);
+    Ok(Box::new(LinksConnector::new(aggregate, listeners, interval, instruments)))
 }

@@ -199,7 +199,8 @@ pub(crate) fn text(key: &str, value: &str) -> KeyValue {
     attribute(key, any_value::Value::StringValue(value.to_owned()))
 }
 
-fn integer(key: &str, value: i64) -> KeyValue {
+/// Returns a number attribute.
+pub(crate) fn integer(key: &str, value: i64) -> KeyValue {
     attribute(key, any_value::Value::IntValue(value))
 }
 

@@ -16,6 +16,7 @@ mod connector;
 mod factory;
 mod identity;
 mod link;
+mod listeners;
 mod metrics;
 mod otlp;
 

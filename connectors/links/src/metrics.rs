@@ -65,6 +65,11 @@ impl Instruments {
         self.dropped_shutdown.add(n_records);
     }
 
+    /// Counts a report on a listening socket that there was no room to keep apart.
+    pub(crate) fn overflow_listener(&self, is_other: bool) {
+        self.overflowed.add(u64::from(is_other));
+    }
+
     /// Counts items of a signal that the connector does not take.
     pub(crate) fn refuse(&self, n_items: u64) {
         self.wrong_signal.add(n_items);

@@ -247,7 +247,8 @@ impl Points {
     }
 }
 
-fn sum(
+/// Returns a cumulative sum; `None` without points.
+pub(crate) fn sum(
     name: &str,
     unit: &str,
     description: &str,

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod cgroup;
+mod listening;
 mod offsets;
 mod record;
 mod skip;
@@ -17,6 +18,7 @@ mod walk;
 
 pub use self::{
     cgroup::{CGROUP_LEVELS, CGROUP_NAME_LEN, CgroupNames},
+    listening::{LISTENING_HASH_BUCKETS, ListeningSocket, MAX_LISTENING},
     offsets::{COMMON_BYTES, MOVING_BYTES, Offsets, SOCK_BYTES, TCP_BYTES},
     record::{CgroupRecord, ConnectionRecord, ListenerRecord, Record, RecordKind},
     skip::SkipReason,

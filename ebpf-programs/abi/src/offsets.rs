@@ -137,6 +137,19 @@ pub struct Offsets {
     pub hashinfo_ehash: u32,
     /// `inet_hashinfo.ehash_mask`
     pub hashinfo_ehash_mask: u32,
+    /// `inet_hashinfo.lhash2`, or `.listening_hash` before Linux 5.19; [`Offsets::ABSENT`] if listening sockets cannot be
+    /// walked, then what follows is not read
+    pub hashinfo_listening: u32,
+    /// `inet_hashinfo.lhash2_mask`; [`Offsets::ABSENT`] if `listening_hash` is meant, which is no pointer but the table
+    pub hashinfo_lhash2_mask: u32,
+    /// Not an offset: bytes of an `inet_listen_hashbucket`.
+    pub listening_bucket_bytes: u32,
+    /// `inet_listen_hashbucket.nulls_head`
+    pub listening_bucket_head: u32,
+    /// `sock.sk_drops`
+    pub sock_drops: u32,
+    /// `sock.sk_ack_backlog`
+    pub sock_ack_backlog: u32,
     /// `cgroup.kn`
     pub cgroup_kn: u32,
     /// `kernfs_node.id`

@@ -7,6 +7,7 @@
 //! | `on_reset_sent` | when a socket sends a reset (`tcp_send_reset`) | records it if it answers for a closed connection |
 //! | `boot`, `boot_elements`, `boot_flat` | when the receiver asks | finds the kernel's tables of connections |
 //! | `walk`, `walk_elements`, `walk_flat` | when the receiver asks | copies the sockets of a part of a table |
+//! | `walk_listening` | when the receiver asks | copies listening sockets |
 //! | `name_cgroup` | when the receiver asks | reads the names of one cgroup |
 //!
 //! All but the first three are loaded as raw tracepoint programs and never attached: the receiver runs them by
@@ -22,7 +23,7 @@
 //! | `TAKEN_OVER` | increments, when the second program records what the first did not | reads |
 //! | `HANDSHAKES` | who began a handshake, and when | nothing |
 //! | `CGROUPS` | which cgroups' names were recorded | nothing |
-//! | `WALK`, `SOCKETS`, `TABLES`, `CGROUP` | results of `walk`, `boot`, `name_cgroup` | has them mapped, reads |
+//! | `WALK`, `SOCKETS`, `TABLES`, `LISTENING`, `CGROUP` | results of the programs that it runs | has them mapped, reads |
 //! | `SEEN` | what the first program has seen and the second need not record | nothing |
 //! | `SCRATCH`, `ROOMS` | what is copied of a table and of a socket | nothing |
 //! | `ELEMENTS` | is visited to repeat something | nothing |
@@ -37,6 +38,7 @@
 
 mod cgroup;
 mod kernel;
+mod listening;
 mod maps;
 mod sample;
 mod state_change;
@@ -106,6 +108,13 @@ fn walk_elements(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 fn walk_flat(ctx: RawTracePointContext) -> i32 {
     walk::walk_flat(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(4));
+    0
+}
+
+/// Copies listening sockets. Takes the first bucket to visit.
+#[raw_tracepoint]
+fn walk_listening(ctx: RawTracePointContext) -> i32 {
+    listening::walk(ctx.arg(0));
     0
 }
 

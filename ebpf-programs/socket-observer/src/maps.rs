@@ -1,8 +1,8 @@
 //! Every map, and the only ways into them.
 
 use abi::{
-    BUCKETS_PER_CHUNK, CgroupNames, MAX_ELEMENTS, MAX_SOCKETS, MAX_TABLES, SkipReason, Socket, Table,
-    WalkState,
+    BUCKETS_PER_CHUNK, CgroupNames, ListeningSocket, MAX_ELEMENTS, MAX_LISTENING, MAX_SOCKETS, MAX_TABLES, SkipReason,
+    Socket, Table, WalkState,
 };
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -48,6 +48,9 @@ static SOCKETS: Array<Socket> = Array::with_max_entries(MAX_SOCKETS, BPF_F_MMAPA
 
 #[map]
 static TABLES: Array<Table> = Array::with_max_entries(MAX_TABLES, BPF_F_MMAPABLE);
+
+#[map]
+static LISTENING: Array<ListeningSocket> = Array::with_max_entries(MAX_LISTENING, BPF_F_MMAPABLE);
 
 #[map]
 static CGROUP: Array<CgroupNames> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -208,6 +211,12 @@ pub(crate) fn count_taken_over() {
 #[inline(always)]
 pub(crate) fn socket(idx: u32) -> Option<&'static mut Socket> {
     element(&SOCKETS, idx)
+}
+
+/// Returns room for a listening socket.
+#[inline(always)]
+pub(crate) fn listening(idx: u32) -> Option<&'static mut ListeningSocket> {
+    element(&LISTENING, idx)
 }
 
 /// Returns room for a table.

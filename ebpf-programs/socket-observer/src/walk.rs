@@ -38,8 +38,8 @@ type Heads = [u64; BUCKETS_PER_CHUNK as usize];
 /// Bytes of one bucket: `struct inet_ehash_bucket` is a pointer.
 const BUCKET_BYTES: u64 = 8;
 
-const CONTINUE: i64 = 0;
-const STOP: i64 = 1;
+pub(crate) const CONTINUE: i64 = 0;
+pub(crate) const STOP: i64 = 1;
 
 /// What is repeated. All of it works on `WalkState`.
 pub(crate) trait Step {
@@ -159,11 +159,7 @@ fn visit_net() -> i64 {
     let net = walk.node - offset!(net_list);
     // The list is circular, and its head is not a network namespace: what would be its operations differ.
     if read::<u64>(net + offset!(net_ops)) == walk.net_ops {
-        let mut death_row = net + offset!(net_death_row);
-        if constant!(net_death_row_is_pointer) != 0 {
-            death_row = read(death_row);
-        }
-        let hashinfo: u64 = read(death_row + offset!(death_row_hashinfo));
+        let hashinfo = hashinfo_of(net);
         let buckets: u64 = read(hashinfo + offset!(hashinfo_ehash));
         let is_known = match walk.n_tables.checked_sub(1).and_then(maps::table) {
             Some(previous) => previous.buckets == buckets,
@@ -183,6 +179,16 @@ fn visit_net() -> i64 {
         return STOP;
     }
     if walk.node == 0 { STOP } else { CONTINUE }
+}
+
+/// Returns the tables of a network namespace.
+#[inline(always)]
+pub(crate) fn hashinfo_of(net: u64) -> u64 {
+    let mut death_row = net + offset!(net_death_row);
+    if constant!(net_death_row_is_pointer) != 0 {
+        death_row = read(death_row);
+    }
+    read(death_row + offset!(death_row_hashinfo))
 }
 
 /// Copies the sockets of `n_chunks` chunks, or of fewer if there is no room for more.

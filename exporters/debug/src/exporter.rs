@@ -1,11 +1,11 @@
 use std::{mem, time::Duration};
 
 use component::{BoxError, BoxFuture, Exporter, Input, Shutdown};
-use model::{Batch, Flow, Metrics};
+use model::{Batch, Metrics};
 use tokio::time::{self, Instant};
 
 use crate::{
-    line::line,
+    line::{line, listener_line},
     links::Links,
     metrics::Instruments,
     screen::Screen,
@@ -77,7 +77,8 @@ impl DebugExporter {
                             next_table = now + self.display.interval * 9 / 10;
                         }
                     }
-                    Some(Batch::Flows(flows)) => self.print(&flows.records),
+                    Some(Batch::Flows(flows)) => self.print(flows.records.iter().map(line)),
+                    Some(Batch::Listeners(listeners)) => self.print(listeners.records.iter().map(listener_line)),
                     None => break,
                 },
                 () = sleep_until(due), if due.is_some() => {
@@ -137,16 +138,18 @@ impl DebugExporter {
         }
     }
 
-    fn print(&mut self, records: &[Flow]) {
+    fn print(&mut self, records: impl Iterator<Item = String>) {
         let mut lines = String::new();
-        for flow in records {
-            lines += &line(flow);
+        let mut n_records = 0;
+        for line in records {
+            lines += &line;
             lines.push('\n');
+            n_records += 1;
         }
-        if records.is_empty() {
+        if n_records == 0 {
             return;
         }
-        self.instruments.lines(records.len() as u64, self.screen.show(lines));
+        self.instruments.lines(n_records, self.screen.show(lines));
         // What is above the lines stays.
         self.n_lines = 0;
     }

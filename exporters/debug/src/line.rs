@@ -1,6 +1,6 @@
 //! Writes a flow record as a line.
 
-use model::{Begin, End, Endpoint, Flow};
+use model::{Begin, End, Endpoint, Flow, Listener};
 
 use crate::text;
 
@@ -61,6 +61,21 @@ pub(crate) fn line(flow: &Flow) -> String {
     }
     if let Some(id) = id {
         add("id", id.to_string());
+    }
+    line
+}
+
+/// Writes a report on a listening socket as one line, without its end.
+pub(crate) fn listener_line(listener: &Listener) -> String {
+    let Listener { transport, server, interval, dropped, queued, queue_limit, local: _ } = listener;
+    let mut line = format!(
+        "{} {} {} listening, {queued} of {queue_limit} waiting",
+        text::time_of_day(interval.end),
+        transport.as_str(),
+        endpoint(server),
+    );
+    if *dropped > 0 {
+        line += &format!(", dropped {}", text::count(*dropped));
     }
     line
 }
@@ -138,6 +153,23 @@ mod tests {
              client, request 1.2 kB, response 3.4 MB, resent 2, out of order 3, waited for room 4.0 ms, rtt 50 us, \
              connect 2.0 ms, accept 1.0 ms, id ID",
         );
+    }
+
+    #[test]
+    fn a_listening_socket_has_a_line() {
+        let mut listener = Listener {
+            transport: model::Transport::Tcp,
+            server: Endpoint::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 80),
+            interval: flow().interval(0, 1).build().interval,
+            dropped: 0,
+            queued: 3,
+            queue_limit: 128,
+            local: model::Local::default(),
+        };
+        let line = "00:00:01 tcp 0.0.0.0:80 listening, 3 of 128 waiting";
+        assert_eq!(listener_line(&listener), line);
+        listener.dropped = 7;
+        assert_eq!(listener_line(&listener), format!("{line}, dropped 7"));
     }
 
     #[test]

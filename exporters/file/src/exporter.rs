@@ -32,9 +32,17 @@ impl FileExporter {
         // Records lost in the outage.
         let mut lost = 0;
         while let Some(batch) = input.recv().await {
-            let Batch::Flows(flows) = batch else {
-                instruments.wrong_signal.add(batch.n_items());
-                continue;
+            let n_items = batch.n_items();
+            let flows = match batch {
+                Batch::Flows(flows) => flows,
+                Batch::Listeners(_) => {
+                    instruments.no_record.add(n_items);
+                    continue;
+                }
+                Batch::Metrics(_) => {
+                    instruments.wrong_signal.add(n_items);
+                    continue;
+                }
             };
             let n_records = flows.records.len();
             let written;

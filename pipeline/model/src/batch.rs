@@ -2,13 +2,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Flows, Metrics};
+use crate::{Flows, Listeners, Metrics};
 
 /// The kind of data a pipeline carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Signal {
-    /// Observations of connections.
+    /// Observations of connections, and of sockets that wait for them.
     Flows,
     /// OpenTelemetry metrics.
     Metrics,
@@ -40,6 +40,8 @@ impl fmt::Display for Signal {
 pub enum Batch {
     /// Observations of connections.
     Flows(Flows),
+    /// Observations of listening sockets, which travel with those of connections.
+    Listeners(Listeners),
     /// OpenTelemetry metrics.
     Metrics(Metrics),
 }
@@ -48,15 +50,16 @@ impl Batch {
     /// Returns the signal this batch belongs to.
     pub const fn signal(&self) -> Signal {
         match self {
-            Self::Flows(_) => Signal::Flows,
+            Self::Flows(_) | Self::Listeners(_) => Signal::Flows,
             Self::Metrics(_) => Signal::Metrics,
         }
     }
 
-    /// Returns how many items are inside: flow records or metric data points.
+    /// Returns how many items are inside: flow records, reports on listening sockets, or metric data points.
     pub fn n_items(&self) -> u64 {
         match self {
             Self::Flows(flows) => flows.records.len() as u64,
+            Self::Listeners(listeners) => listeners.records.len() as u64,
             Self::Metrics(metrics) => metrics.n_points(),
         }
     }

@@ -1,7 +1,7 @@
 //! The signals that travel through a Ridley pipeline.
 //!
-//! A [`Batch`] is what one component hands to the next: [`Flows`], this project's own signal, or [`Metrics`] in the
-//! OpenTelemetry data model. This crate does no I/O and knows no runtime.
+//! A [`Batch`] is what one component hands to the next: [`Flows`] and [`Listeners`], this project's own signal, or
+//! [`Metrics`] in the OpenTelemetry data model. This crate does no I/O and knows no runtime.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,7 @@ mod connection_map;
 mod entity;
 mod flow;
 mod id;
+mod listener;
 mod metrics;
 mod time;
 
@@ -22,6 +23,7 @@ pub use self::{
         Transport,
     },
     id::ConnectionId,
+    listener::{Listener, Listeners},
     metrics::{Metrics, n_points},
     time::{Interval, UnixNanos},
 };

@@ -1,6 +1,6 @@
 use std::{net::IpAddr, sync::Arc};
 
-use model::{Attribute, ConnectionMap, Entity, Flow, Local, Observer, kind};
+use model::{Attribute, ConnectionMap, Entity, Flow, Listener, Local, Observer, kind};
 
 use crate::{
     Config,
@@ -74,6 +74,14 @@ impl Naming {
             let names = Names { client: Arc::clone(client), server: Arc::clone(server) };
             let full = self.connections.insert(id, flow.observer, names);
             self.forgotten += u64::from(full.is_some());
+        }
+    }
+
+    /// Names whose a listening socket is, if it has no name yet: as its connections' server is named.
+    pub fn name_listener(&mut self, listener: &mut Listener) {
+        if listener.server.entity.is_none() {
+            let service = self.services.name(listener.server.port).cloned();
+            listener.server.entity = Some(self.local_entity(&listener.local, service));
         }
     }
 
@@ -241,6 +249,29 @@ mod tests {
         assert_eq!(name_of(&mut naming, flow().process(7, "curl").closed(CloseReason::Normal)), "sh");
         assert_eq!(naming.n_connections(), 0);
         assert_eq!(name_of(&mut naming, flow().opened(1).process(7, "curl")), "curl");
+    }
+
+    /// The name must be the one under which the connections that it accepts are counted.
+    #[test]
+    fn a_listening_socket_is_named_like_the_server_of_its_connections() {
+        let mut naming = naming(10);
+        let mut flow = flow().observer(Observer::Server).process(8, "nginx").build();
+        naming.name(&mut flow);
+        let mut listener = Listener {
+            transport: flow.transport,
+            server: model::Endpoint::new(flow.server.address, flow.server.port),
+            interval: flow.interval,
+            dropped: 1,
+            queued: 0,
+            queue_limit: 128,
+            local: flow.local.clone(),
+        };
+        naming.name_listener(&mut listener);
+        assert_eq!(listener.server.entity, flow.server.entity);
+        let known: Arc<Entity> = entity("shop", "Deployment", &[]).into();
+        listener.server.entity = Some(Arc::clone(&known));
+        naming.name_listener(&mut listener);
+        assert_eq!(listener.server.entity, Some(known));
     }
 
     /// The two observers of one connection see different ends as their own.

@@ -25,12 +25,20 @@ impl ProcessProcessor {
 
     async fn drive(mut self, mut input: Input, output: Output) -> Result<(), BoxError> {
         while let Some(mut batch) = input.recv().await {
-            if let Batch::Flows(flows) = &mut batch {
-                for flow in &mut flows.records {
-                    self.naming.name(flow);
+            match &mut batch {
+                Batch::Flows(flows) => {
+                    for flow in &mut flows.records {
+                        self.naming.name(flow);
+                    }
+                    let n_forgotten = self.instruments.update(&mut self.naming);
+                    self.log(n_forgotten);
                 }
-                let n_forgotten = self.instruments.update(&mut self.naming);
-                self.log(n_forgotten);
+                Batch::Listeners(listeners) => {
+                    for listener in &mut listeners.records {
+                        self.naming.name_listener(listener);
+                    }
+                }
+                Batch::Metrics(_) => {}
             }
             output.send(batch).await?;
         }

@@ -157,6 +157,12 @@ impl Btf {
         Ok(Member { offset: offset_bits / 8, is_pointer })
     }
 
+    /// Returns the bytes of a structure.
+    pub(crate) fn size(&self, structure: &'static str) -> Option<u32> {
+        // Where other types tell what they are of, a structure tells its size.
+        Some(self.ty(*self.structs.get(structure.as_bytes())?)?.target)
+    }
+
     /// Finds a member of a structure that is a byte or a part of one: a bit-field on some kernels and not on others.
     pub(crate) fn bits(&self, structure: &'static str, member: &'static str) -> Option<Bits> {
         let id = *self.structs.get(structure.as_bytes())?;

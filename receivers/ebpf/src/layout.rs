@@ -49,6 +49,7 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
     let moving = moving_part(btf)?;
     let moved = |member| at("tcp_sock", member).map(|offset| offset - moving.start);
     let extended_error = extended_error(btf);
+    let listening = listening(btf);
     let death_row = btf.member("net", "ipv4.tcp_death_row")?;
     let mut offsets = Offsets {
         common_daddr: at("sock_common", "skc_daddr")?,
@@ -133,6 +134,16 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
         death_row_hashinfo: at("inet_timewait_death_row", "hashinfo")?,
         hashinfo_ehash: at("inet_hashinfo", "ehash")?,
         hashinfo_ehash_mask: at("inet_hashinfo", "ehash_mask")?,
+        hashinfo_listening: optional(
+            listening.as_ref().map(|it| it.table),
+            "inet_hashinfo.lhash2",
+            "what listening sockets drop, and how long their queues are, is not observed",
+        ),
+        hashinfo_lhash2_mask: listening.as_ref().map(|it| it.mask).unwrap_or_default(),
+        listening_bucket_bytes: listening.as_ref().map(|it| it.bucket_bytes).unwrap_or_default(),
+        listening_bucket_head: listening.as_ref().map(|it| it.bucket_head).unwrap_or_default(),
+        sock_drops: listening.as_ref().map(|it| it.drops).unwrap_or_default(),
+        sock_ack_backlog: listening.as_ref().map(|it| it.queued).unwrap_or_default(),
         cgroup_kn: at("cgroup", "kn").unwrap_or_default(),
         kernfs_id: at("kernfs_node", "id")?,
         kernfs_name: at("kernfs_node", "name")?,
@@ -307,6 +318,33 @@ fn sorted_offsets(btf: &Btf, members: &[&'static str]) -> Result<Vec<(u32, &'sta
     Ok(offsets)
 }
 
+/// Where listening sockets are found, and what is read of them alone.
+struct Listening {
+    table: u32,
+    mask: u32,
+    bucket_bytes: u32,
+    bucket_head: u32,
+    drops: u32,
+    queued: u32,
+}
+
+fn listening(btf: &Btf) -> Option<Listening> {
+    let at = |structure, member| btf.member(structure, member).map(|it| it.offset).ok();
+    // Where both tables exist sockets are linked into the older one by what links connections into theirs.
+    let (table, mask) = match at("inet_hashinfo", "listening_hash") {
+        Some(table) => (table, Offsets::ABSENT),
+        None => (at("inet_hashinfo", "lhash2")?, at("inet_hashinfo", "lhash2_mask")?),
+    };
+    Some(Listening {
+        table,
+        mask,
+        bucket_bytes: btf.size("inet_listen_hashbucket")?,
+        bucket_head: at("inet_listen_hashbucket", "nulls_head")?,
+        drops: at("sock", "sk_drops")?,
+        queued: at("sock", "sk_ack_backlog")?,
+    })
+}
+
 /// What an entry of a socket's queue of errors tells lies in the part of the `sk_buff` that is its owner's.
 fn extended_error(btf: &Btf) -> Option<u32> {
     let control = btf.member("sk_buff", "cb").ok()?;
@@ -374,6 +412,14 @@ mod tests {
         check(&structures, Ok(&["tcp_sock.rcv_ooopack"]));
     }
 
+    /// Connections are what matters most.
+    #[test]
+    fn a_kernel_whose_listening_sockets_cannot_be_walked_is_accepted() {
+        check(&without("inet_listen_hashbucket", "nulls_head"), Ok(&["inet_hashinfo.lhash2"]));
+        check(&without("inet_hashinfo", "lhash2_mask"), Ok(&["inet_hashinfo.lhash2"]));
+        check(&without("sock", "sk_drops"), Ok(&["inet_hashinfo.lhash2"]));
+    }
+
     /// Without it a reason is less exact.
     #[test]
     fn a_kernel_without_a_queue_of_errors_is_accepted() {
@@ -428,6 +474,8 @@ mod tests {
                     "sk_err",
                     "sk_error_queue",
                     "sk_max_ack_backlog",
+                    "sk_ack_backlog",
+                    "sk_drops",
                     "sk_cgrp_data",
                     "sk_socket",
                 ],
@@ -461,7 +509,8 @@ mod tests {
             ("minmax_sample", vec!["t", "v"]),
             ("net", vec!["ns", "list", "ipv4"]),
             ("inet_timewait_death_row", vec!["hashinfo"]),
-            ("inet_hashinfo", vec!["ehash", "ehash_mask"]),
+            ("inet_hashinfo", vec!["ehash", "ehash_mask", "lhash2", "lhash2_mask"]),
+            ("inet_listen_hashbucket", vec!["lock", "nulls_head"]),
             ("cgroup", vec!["kn"]),
             ("kernfs_node", vec!["id", "name", "__parent"]),
             ("task_struct", vec!["nsproxy", "group_leader", "comm"]),

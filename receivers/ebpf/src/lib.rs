@@ -8,6 +8,7 @@
 
 #![deny(unsafe_code)]
 
+mod accept_queues;
 mod btf;
 mod cgroups;
 mod clock;

@@ -86,6 +86,12 @@ impl Listeners {
         n_removed as u64
     }
 
+    /// Returns whose a socket is, if that is known.
+    pub(crate) fn of_inode(&self, netns: u32, port: u16, inode: u64) -> Option<&Listener> {
+        let found = self.by_port.get(&(netns, port))?.iter().find(|(_, it)| it.inode == inode);
+        found.map(|(_, listener)| listener)
+    }
+
     /// Returns who accepts connections to an address: the one that listens on it, else one that listens on all.
     ///
     /// Of several (`SO_REUSEPORT`) the one that came last: whose socket it was does not show.

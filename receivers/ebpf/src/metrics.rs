@@ -25,6 +25,8 @@ pub(crate) struct Metrics {
     pub(crate) forgotten_cgroups: Counter,
     /// Processes whose sockets were not looked up at the start, because there were too many.
     pub(crate) forgotten_processes: Counter,
+    /// Listening sockets whose queue was not watched in a sample, because there were too many.
+    pub(crate) unwatched_queues: Counter,
     /// The agent's own connections.
     pub(crate) own_connections: Counter,
     /// The agent's own attempts that failed.
@@ -124,6 +126,12 @@ impl Metrics {
                 "ridley.ebpf.forgotten.processes",
                 "{process}",
                 "Processes whose sockets were not looked up at the start, because there were too many.",
+                &[],
+            ),
+            unwatched_queues: telemetry.counter(
+                "ridley.ebpf.unwatched.listeners",
+                "{socket}",
+                "Listening sockets left out of a sample, because there are too many.",
                 &[],
             ),
             own_connections: telemetry.counter(

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use abi::{CgroupNames, MAX_SOCKETS, MAX_TABLES, SkipReason, Socket, Table, WalkArguments, WalkState};
+use abi::{
+    CgroupNames, ListeningSocket, MAX_LISTENING, MAX_SOCKETS, MAX_TABLES, Offsets, SkipReason, Socket, Table,
+    WalkArguments, WalkState,
+};
 use aya::{
     Ebpf, EbpfLoader, RawTracePointRunOptions, TestRun,
     maps::{MapData, PerCpuArray, RingBuf},
@@ -24,7 +27,7 @@ use crate::{
     layout::{self, Degraded},
     mapped::Mapped,
     object::OBJECT,
-    source::{Source, Step},
+    source::{ListeningStep, Source, Step},
     wake::Wakeups,
 };
 
@@ -47,6 +50,9 @@ pub(crate) struct Attachment {
 
 /// What the kernel puts before each record of a ring buffer, `BPF_RINGBUF_HDR_SZ`.
 const RECORD_HEADER: usize = 8;
+
+/// Walks listening sockets.
+const WALK_LISTENING: &str = "walk_listening";
 
 /// Reads the names of a cgroup.
 const NAME_CGROUP: &str = "name_cgroup";
@@ -79,6 +85,8 @@ pub(crate) struct Observer {
     state: Mapped<WalkState>,
     sockets: Mapped<Socket>,
     tables: Mapped<Table>,
+    // `None` if the kernel does not tell where they are.
+    listening: Option<Mapped<ListeningSocket>>,
     cgroup: Mapped<CgroupNames>,
     // Where the walk is: tables it has still to visit, the last one first, and the next bucket of that.
     pending: Vec<Table>,
@@ -109,6 +117,10 @@ impl Observer {
         let variant = load_first(&mut programs, variants)?;
         debug!(by = variant.by, "sockets are walked");
         load_program(&mut programs, NAME_CGROUP)?;
+        let has_listening = offsets.hashinfo_listening != Offsets::ABSENT;
+        if has_listening {
+            load_program(&mut programs, WALK_LISTENING)?;
+        }
         let open = |map| move |source| LoadError::OpenMap { map, source: Box::new(source) };
         let events = RingBuf::try_from(take_map(&mut programs, "EVENTS")).map_err(open("EVENTS"))?;
         let skipped = PerCpuArray::try_from(take_map(&mut programs, "SKIPPED")).map_err(open("SKIPPED"))?;
@@ -124,6 +136,9 @@ impl Observer {
             state: map_memory(&programs, "WALK", 1)?,
             sockets: map_memory(&programs, "SOCKETS", MAX_SOCKETS as usize)?,
             tables: map_memory(&programs, "TABLES", MAX_TABLES as usize)?,
+            listening: has_listening
+                .then(|| map_memory(&programs, "LISTENING", MAX_LISTENING as usize))
+                .transpose()?,
             cgroup: map_memory(&programs, "CGROUP", 1)?,
             pending: Vec::new(),
             next_bucket: 0,
@@ -229,6 +244,22 @@ impl Source for Observer {
             self.next_bucket = 0;
         }
         Ok(Step::Sockets { complete: n_skipped == 0 && has_moved })
+    }
+
+    fn walk_listening(
+        &mut self,
+        first: u32,
+        sockets: &mut Vec<ListeningSocket>,
+    ) -> Option<Result<ListeningStep, RunProgramError>> {
+        let listening = self.listening.as_ref()?;
+        if let Err(error) = self.run(WALK_LISTENING, [u64::from(first), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]) {
+            return Some(Err(error));
+        }
+        let WalkState { n_sockets, n_skipped, next_bucket, mask, .. } = self.state.get(0);
+        sockets.extend((0..n_sockets.min(MAX_LISTENING) as usize).map(|idx| listening.get(idx)));
+        let has_moved = next_bucket > first;
+        let next = (has_moved && next_bucket <= mask).then_some(next_bucket);
+        Some(Ok(ListeningStep { next, complete: n_skipped == 0 && has_moved }))
     }
 
     fn name_cgroup(&mut self, node: u64) -> Result<CgroupNames, RunProgramError> {

@@ -64,6 +64,11 @@ impl Own {
         self.ids.contains_key(&id)
     }
 
+    /// Returns whether what is the agent's own is to be passed on.
+    pub(crate) fn includes(&self) -> bool {
+        self.policy == OwnTraffic::Include
+    }
+
     /// Returns whether a record of an own connection is to be passed on; counts it, each connection once.
     pub(crate) fn passes(&self, flow: &Flow, metrics: &Metrics) -> bool {
         let client_counts = || {
@@ -76,7 +81,7 @@ impl Own {
             metrics.own_connections.add(u64::from(matches!(flow.begin, Some(Begin::Opened | Begin::Found))));
             metrics.own_failed.add(u64::from(matches!(flow.end, Some(End::Failed(_)))));
         }
-        self.policy == OwnTraffic::Include
+        self.includes()
     }
 }
 

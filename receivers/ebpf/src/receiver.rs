@@ -4,7 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use abi::{SkipReason, Socket};
 use component::{BoxError, BoxFuture, Episode, EpisodeChange, ErrorChain, Output, Receiver, Shutdown};
-use model::{Batch, Flow, Flows};
+use model::{Batch, Flow, Flows, Listeners};
 use tokio::{
     task::yield_now,
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
@@ -111,12 +111,17 @@ impl<S: Source + 'static> EbpfReceiver<S> {
     /// Sends a batch. While the pipeline does not take it, the kernel's buffer is drained all the same: what cannot be
     /// sent yet is merged per connection.
     async fn send(&mut self, output: &Output, clockwork: &mut Clockwork) -> Result<(), BoxError> {
-        let records = self.tracker.take_reports(MAX_BATCH);
-        if records.is_empty() {
+        let listeners = self.tracker.take_listener_reports();
+        let batch = if listeners.is_empty() {
+            Batch::Flows(Flows { records: self.tracker.take_reports(MAX_BATCH) })
+        } else {
+            Batch::Listeners(Listeners { records: listeners })
+        };
+        if batch.n_items() == 0 {
             // All that there was to report is held back, or the agent's own.
             return Ok(());
         }
-        let mut sending = pin!(output.send(Batch::Flows(Flows { records })));
+        let mut sending = pin!(output.send(batch));
         loop {
             let event = tokio::select! {
                 biased;
@@ -162,7 +167,32 @@ impl<S: Source + 'static> EbpfReceiver<S> {
                 }
             }
         }
+        self.sample_listening().await;
         self.report_skipped();
+    }
+
+    /// Walks all listening sockets. One that cannot be run is told by the walk of connections, which cannot either.
+    async fn sample_listening(&mut self) {
+        let mut sockets = Vec::new();
+        let mut next = Some(0);
+        let mut is_complete = true;
+        while let Some(first) = next {
+            match self.source.walk_listening(first, &mut sockets) {
+                None => return,
+                Some(Err(_)) => {
+                    self.metrics.failed_walks.add(1);
+                    return;
+                }
+                Some(Ok(step)) => {
+                    next = step.next;
+                    is_complete &= step.complete;
+                }
+            }
+            yield_now().await;
+        }
+        self.tracker.name_cgroups_of(&sockets);
+        self.name_cgroups();
+        self.tracker.on_listening_sockets(&sockets, is_complete, (self.now)());
     }
 
     fn report_skipped(&mut self) {

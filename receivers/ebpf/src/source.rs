@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use abi::{CgroupNames, SkipReason, Socket};
+use abi::{CgroupNames, ListeningSocket, SkipReason, Socket};
 
 use crate::error::RunProgramError;
 
@@ -30,6 +30,13 @@ pub(crate) trait Source: Send {
     /// Appends the next sockets of the walk: with their ends, or with identity and totals alone.
     fn walk_step(&mut self, with_ends: bool, sockets: &mut Vec<Socket>) -> Result<Step, RunProgramError>;
 
+    /// Appends the listening sockets of the buckets from `first` on; `None` if they cannot be walked.
+    fn walk_listening(
+        &mut self,
+        first: u32,
+        sockets: &mut Vec<ListeningSocket>,
+    ) -> Option<Result<ListeningStep, RunProgramError>>;
+
     /// Reads the names of a cgroup by the address of its node, which may be gone: the id tells.
     fn name_cgroup(&mut self, node: u64) -> Result<CgroupNames, RunProgramError>;
 
@@ -47,4 +54,13 @@ pub(crate) enum Step {
     },
     /// There was nothing left.
     End,
+}
+
+/// What a step of a walk of listening sockets did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ListeningStep {
+    /// Where the next step begins; `None` if nothing is left.
+    pub(crate) next: Option<u32>,
+    /// Whether it saw every socket where it went.
+    pub(crate) complete: bool,
 }

@@ -25,6 +25,7 @@ use self::{
     walk::Walk,
 };
 use crate::{
+    accept_queues::AcceptQueues,
     cgroups::Cgroups,
     connection::{Connection, Key, address, observer},
     listeners::{Listener, Listeners},
@@ -46,6 +47,7 @@ pub(crate) struct Tracker {
     tick: Duration,
     own: Own,
     listeners: Listeners,
+    accept_queues: AcceptQueues,
     cgroups: Cgroups,
     // Cgroups whose names are to be asked for, with the address of their node.
     unnamed: HashMap<u64, u64>,
@@ -82,6 +84,7 @@ impl Tracker {
             tick: Duration::ZERO,
             own,
             listeners,
+            accept_queues: AcceptQueues::default(),
             cgroups: Cgroups::new(metrics.forgotten_cgroups.clone()),
             unnamed: HashMap::new(),
             processes,

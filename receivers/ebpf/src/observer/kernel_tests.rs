@@ -17,7 +17,7 @@ use std::{
 };
 
 use abi::state;
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use component::{Kind, Registry};
 use model::{CloseReason, End, Flow};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -162,8 +162,103 @@ async fn what_the_first_program_does_not_see_the_second_records_once() -> anyhow
     Ok(())
 }
 
+/// More of them than one run has room for, so that others go on where it had to stop.
+#[tokio::test]
+async fn every_listening_socket_is_found() -> anyhow::Result<()> {
+    enter_namespace()?;
+    set_up_loopback()?;
+    let (mut observer, _) = Observer::try_load(RING_BYTES, &VARIANTS)?;
+    let addresses: [SocketAddr; 3] = ["127.0.0.1:0".parse()?, "[::1]:0".parse()?, "[::]:0".parse()?];
+    let listeners: Vec<_> =
+        addresses.iter().cycle().take(3_000).map(TcpListener::bind).collect::<Result<_, _>>()?;
+    let mut expected: Vec<_> = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+    let (found, is_complete) = observer.listening_sockets_of_this_namespace()?;
+    ensure!(is_complete, "the walk did not see everything");
+    let mut found: Vec<_> =
+        found.iter().map(|it| SocketAddr::new(crate::connection::address(it.address), it.port)).collect();
+    expected.sort_unstable();
+    found.sort_unstable();
+    ensure!(found == expected, "found {} of {} sockets", found.len(), expected.len());
+    drop(listeners);
+    let (found, _) = observer.listening_sockets_of_this_namespace()?;
+    ensure!(found.is_empty(), "{} sockets are found that no longer listen", found.len());
+    Ok(())
+}
+
+/// The kernel's own counters are the witness: in this namespace there is one socket that can drop anything.
+#[tokio::test]
+async fn what_a_listening_socket_drops_is_told() -> anyhow::Result<()> {
+    enter_namespace()?;
+    set_up_loopback()?;
+    let (mut observer, _) = Observer::try_load(RING_BYTES, &VARIANTS)?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    rustix::net::listen(&listener, 1)?;
+    let address = listener.local_addr()?;
+    // One more than may wait, as the kernel compares.
+    let _waiting = [TcpStream::connect(address)?, TcpStream::connect(address)?];
+    for _ in 0..3 {
+        let refused = TcpStream::connect_timeout(&address, Duration::from_millis(50));
+        ensure!(refused.is_err(), "there was room for another connection");
+    }
+    let (found, _) = observer.listening_sockets_of_this_namespace()?;
+    let [ListeningSocket { drops, queued, queue_limit, .. }] = found[..] else {
+        bail!("{} sockets listen", found.len());
+    };
+    let expected = network_statistic("ListenDrops")?;
+    ensure!((queued, queue_limit) == (2, 1), "{queued} of {queue_limit} wait");
+    ensure!(expected >= 3 && u64::from(drops) == expected, "{drops} drops, the kernel counts {expected}");
+    Ok(())
+}
+
+/// A server that answers by cookies remembers nothing of a handshake, and its connections count like all others.
+#[tokio::test]
+async fn connections_made_by_cookies_are_counted() -> anyhow::Result<()> {
+    enter_namespace()?;
+    set_up_loopback()?;
+    fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2").context("cannot ask for cookies")?;
+    let (mut observer, _) = Observer::try_load(RING_BYTES, &VARIANTS)?;
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let listener = TcpListener::bind(address)?;
+        for _ in 0..10 {
+            let mut client = TcpStream::connect(listener.local_addr()?)?;
+            client.write_all(b"hello")?;
+            let (mut server, _) = listener.accept()?;
+            server.read_exact(&mut [0; 5])?;
+            drop(client);
+            ensure!(server.read(&mut [0])? == 0, "the client closed");
+        }
+    }
+    let n_cookies = network_statistic("SyncookiesRecv")?;
+    ensure!(n_cookies == 20, "{n_cookies} connections were made by cookies");
+    let mut flows = flows_of_this_namespace(&mut observer)?;
+    flows.retain(|it| it.end == Some(End::Closed(CloseReason::Normal)) && it.request.bytes == 5);
+    let mut ends: std::collections::HashMap<_, Vec<_>> = std::collections::HashMap::new();
+    for flow in flows {
+        ends.entry(flow.id).or_default().push(flow.observer);
+    }
+    ensure!(ends.len() == 20, "{} connections instead of 20", ends.len());
+    ensure!(ends.values().all(|it| it.len() == 2 && it[0] != it[1]), "both ends of each: {ends:?}");
+    Ok(())
+}
+
+/// Returns a number of those that the kernel counts per namespace.
+fn network_statistic(name: &str) -> anyhow::Result<u64> {
+    let text = fs::read_to_string("/proc/thread-self/net/netstat").context("cannot read the statistics")?;
+    let mut lines = text.lines().filter(|it| it.starts_with("TcpExt:"));
+    let (names, values) = lines.next().zip(lines.next()).context("no statistics of TCP")?;
+    let found = names.split(' ').zip(values.split(' ')).find(|(it, _)| *it == name);
+    found.context("no such statistic")?.1.parse().context("a statistic is no number")
+}
+
 /// Returns how connections of this namespace ended for their clients.
 fn client_reasons(observer: &mut Observer) -> anyhow::Result<Vec<End>> {
+    let flows = flows_of_this_namespace(observer)?;
+    let of_clients = flows.into_iter().filter(|it| it.observer == model::Observer::Client);
+    Ok(of_clients.filter_map(|it| it.end).collect())
+}
+
+/// Returns what is reported of this namespace's connections.
+fn flows_of_this_namespace(observer: &mut Observer) -> anyhow::Result<Vec<Flow>> {
     let telemetry = Arc::new(Registry::default()).telemetry(Kind::Receiver, &"ebpf".parse().expect("an id"));
     let own = Own::new(0, OwnTraffic::Include);
     let most = NonZeroUsize::new(100).expect("100 is not zero");
@@ -174,9 +269,9 @@ fn client_reasons(observer: &mut Observer) -> anyhow::Result<Vec<End>> {
         observer.drain(|record| tracker.on_record(record, Moment::now()));
         tracker.end_drain();
     }
-    let flows = tracker.take_reports(usize::MAX);
-    let of_this = |it: &Flow| it.local.netns == netns && it.observer == model::Observer::Client;
-    Ok(flows.into_iter().filter(of_this).filter_map(|it| it.end).collect())
+    let mut flows = tracker.take_reports(usize::MAX);
+    flows.retain(|it| it.local.netns == netns);
+    Ok(flows)
 }
 
 /// Connections of this process to itself, in various states.
@@ -235,6 +330,18 @@ impl Sockets {
 }
 
 impl Observer {
+    fn listening_sockets_of_this_namespace(&mut self) -> anyhow::Result<(Vec<ListeningSocket>, bool)> {
+        let (mut sockets, mut is_complete, mut next) = (Vec::new(), true, Some(0));
+        while let Some(first) = next {
+            let step = self.walk_listening(first, &mut sockets).context("they cannot be walked")??;
+            is_complete &= step.complete;
+            next = step.next;
+        }
+        let netns = this_namespace()?;
+        sockets.retain(|it| it.netns == netns);
+        Ok((sockets, is_complete))
+    }
+
     fn sockets_of_this_namespace(&mut self, with_ends: bool) -> anyhow::Result<(Vec<Socket>, bool)> {
         let mut is_complete = self.begin_walk()?;
         let mut sockets = Vec::new();

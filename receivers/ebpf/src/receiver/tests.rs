@@ -4,7 +4,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use abi::{CgroupNames, ConnectionRecord, RecordKind, state};
+use abi::{CgroupNames, ConnectionRecord, ListeningSocket, RecordKind, state};
 use bytemuck::Zeroable;
 use component::{Context, Factory};
 use component_test::{Compliance, Harness};
@@ -12,6 +12,7 @@ use model::{Begin, CloseReason, End, Signal, UnixNanos};
 use tokio::sync::Notify;
 
 use super::*;
+use crate::source::ListeningStep;
 
 /// Every component's promises, with a kernel of a few sockets.
 #[tokio::test(start_paused = true)]
@@ -185,7 +186,7 @@ async fn recv(harness: &mut Harness) -> Vec<Flow> {
 fn records(batch: Batch) -> Vec<Flow> {
     match batch {
         Batch::Flows(flows) => flows.records,
-        Batch::Metrics(_) => unreachable!("the receiver emits flows"),
+        Batch::Listeners(_) | Batch::Metrics(_) => unreachable!("the receiver emits flows"),
     }
 }
 
@@ -306,6 +307,14 @@ impl Source for Kernel {
         state.is_walked = true;
         sockets.extend(state.sockets.iter().map(|(number, bytes)| socket(*number, *bytes)));
         Ok(Step::Sockets { complete: true })
+    }
+
+    fn walk_listening(
+        &mut self,
+        _first: u32,
+        _sockets: &mut Vec<ListeningSocket>,
+    ) -> Option<Result<ListeningStep, RunProgramError>> {
+        None
     }
 
     fn name_cgroup(&mut self, _node: u64) -> Result<CgroupNames, RunProgramError> {

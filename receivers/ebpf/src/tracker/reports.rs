@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use model::Flow;
+use model::{Flow, Listener, Local};
 
 use super::{
     Tracker,
@@ -63,12 +63,23 @@ impl Reports {
 impl Tracker {
     /// Returns whether there is something to report.
     pub(crate) fn has_reports(&self) -> bool {
-        !self.reports.queue.is_empty()
+        !self.reports.queue.is_empty() || self.accept_queues.n_due() > 0
     }
 
     /// Returns how many records there are to report.
     pub(crate) fn n_reports(&self) -> usize {
-        self.reports.queue.len()
+        self.reports.queue.len() + self.accept_queues.n_due()
+    }
+
+    /// Takes the reports on listening sockets out.
+    pub(crate) fn take_listener_reports(&mut self) -> Vec<Listener> {
+        let Self { accept_queues, listeners, cgroups, own, .. } = self;
+        accept_queues.take_reports(|key, cgroup| {
+            let listener = listeners.of_inode(key.netns, key.port, key.inode);
+            let process = listener.map(|it| it.process.clone());
+            let is_passed = !own.is_agent(process.as_ref()) || own.includes();
+            is_passed.then(|| Local { cgroup: cgroups.path(cgroup), netns: key.netns, process })
+        })
     }
 
     /// Takes up to `max` records out.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use abi::Socket;
+use abi::{ListeningSocket, Socket};
 use model::UnixNanos;
 
 use super::{Tracker, connections::ConnectionIdx};
@@ -53,6 +53,31 @@ impl Tracker {
         self.walk.is_complete = complete;
         self.walk.has_ends = with_ends;
         self.walk.torn.clear();
+    }
+
+    /// Asks for the names of cgroups that only listening sockets belong to.
+    pub(crate) fn name_cgroups_of(&mut self, sockets: &[ListeningSocket]) {
+        for socket in sockets {
+            if socket.cgroup != 0 && !self.cgroups.contains(socket.cgroup) {
+                self.unnamed.insert(socket.cgroup, socket.cgroup_node);
+            }
+        }
+    }
+
+    /// Takes the listening sockets that a walk found.
+    pub(crate) fn on_listening_sockets(
+        &mut self,
+        sockets: &[ListeningSocket],
+        is_complete: bool,
+        moment: Moment,
+    ) {
+        self.accept_queues.begin_walk();
+        for socket in sockets {
+            if !self.accept_queues.on_socket(socket, moment.wall) {
+                self.metrics.unwatched_queues.add(1);
+            }
+        }
+        self.accept_queues.end_walk(is_complete, moment.wall);
     }
 
     /// Takes note of how long a tick of the kernel's clock takes; durations that it counts in ticks are zero until then.

@@ -1,0 +1,273 @@
+//! Listening sockets, added up per server and port.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use model::{Entity, Listener, Metrics, Transport, UnixNanos, kind};
+use opentelemetry_proto::tonic::{
+    common::v1::{InstrumentationScope, KeyValue},
+    metrics::v1::{NumberDataPoint, ResourceMetrics, ScopeMetrics, number_data_point},
+};
+
+use crate::{
+    identity::{integer, text},
+    otlp::sum,
+};
+
+/// A batch is full when it tells of so many, with three points each.
+const MAX_PER_BATCH: usize = 300;
+
+/// Adds reports on listening sockets up per server and port: several sockets may share one (`SO_REUSEPORT`).
+#[derive(Debug)]
+pub(crate) struct ListenerTotals {
+    max: usize,
+    expire_after: Duration,
+    totals: HashMap<Key, Total>,
+    // What there was no room to keep apart.
+    other: Option<Total>,
+    sent: UnixNanos,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    name: Name,
+    port: u16,
+    transport: Transport,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Name {
+    Entity {
+        name: Arc<str>,
+        namespace: Option<Arc<str>>,
+        kind: Arc<str>,
+    },
+    /// Nobody named it.
+    Address(IpAddr),
+}
+
+#[derive(Debug)]
+struct Total {
+    start: UnixNanos,
+    touched: Instant,
+    dropped: u64,
+    // The last sample, which is of one time: its sockets are added up.
+    sampled_at: UnixNanos,
+    queued: u64,
+    limit: u64,
+}
+
+impl ListenerTotals {
+    /// Keeps at most `max` apart; counts are zero at `start`.
+    pub(crate) fn new(max: usize, expire_after: Duration, start: UnixNanos) -> Self {
+        Self { max, expire_after, totals: HashMap::new(), other: None, sent: start }
+    }
+
+    /// Counts a report. Returns whether there was room to keep it apart.
+    pub(crate) fn push(&mut self, listener: &Listener, now: Instant) -> bool {
+        let Self { max, totals, other, sent, .. } = self;
+        let is_full = totals.len() >= *max;
+        let new = || Total::new(*sent, now);
+        let (total, has_room) = match totals.entry(Key::of(listener)) {
+            Entry::Occupied(entry) => (entry.into_mut(), true),
+            Entry::Vacant(entry) if !is_full => (entry.insert(new()), true),
+            Entry::Vacant(_) => (other.get_or_insert_with(new), false),
+        };
+        total.add(listener, now);
+        has_room
+    }
+
+    /// Forgets what was not reported for long.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        let Self { totals, expire_after, .. } = self;
+        totals.retain(|_, it| now.saturating_duration_since(it.touched) < *expire_after);
+    }
+
+    /// Notes that all was sent with the totals as of `time`.
+    pub(crate) fn sent(&mut self, time: UnixNanos) {
+        self.sent = time;
+    }
+
+    /// Encodes everything, in batches of reasonable size.
+    pub(crate) fn encode(&self, time: UnixNanos) -> Vec<Metrics> {
+        let known = self.totals.iter().map(|(key, total)| (key.attributes(), total));
+        let other = self.other.iter().map(|total| (other_attributes(), total));
+        let all: Vec<_> = known.chain(other).collect();
+        all.chunks(MAX_PER_BATCH).map(|some| batch(some, time)).collect()
+    }
+}
+
+impl Total {
+    fn new(start: UnixNanos, now: Instant) -> Self {
+        Self { start, touched: now, dropped: 0, sampled_at: UnixNanos::default(), queued: 0, limit: 0 }
+    }
+
+    fn add(&mut self, listener: &Listener, now: Instant) {
+        let Self { start: _, touched, dropped, sampled_at, queued, limit } = self;
+        *touched = now;
+        *dropped = dropped.saturating_add(listener.dropped);
+        if *sampled_at != listener.interval.end {
+            (*sampled_at, *queued, *limit) = (listener.interval.end, 0, 0);
+        }
+        *queued = queued.saturating_add(listener.queued.into());
+        *limit = limit.saturating_add(listener.queue_limit.into());
+    }
+}
+
+impl Key {
+    fn of(listener: &Listener) -> Self {
+        let name = match listener.server.entity.as_deref() {
+            Some(Entity { name, namespace, kind, attributes: _ }) => {
+                Name::Entity { name: name.clone(), namespace: namespace.clone(), kind: kind.clone() }
+            }
+            None => Name::Address(listener.server.address),
+        };
+        Self { name, port: listener.server.port, transport: listener.transport }
+    }
+
+    fn attributes(&self) -> Vec<KeyValue> {
+        let Self { name, port, transport } = self;
+        let mut attributes = match name {
+            Name::Entity { name, namespace, kind } => {
+                let mut attributes = vec![text("server.name", name), text("server.kind", kind)];
+                attributes.extend(namespace.iter().map(|it| text("server.namespace", it)));
+                attributes
+            }
+            Name::Address(address) => {
+                vec![text("server.name", &address.to_string()), text("server.kind", kind::EXTERNAL)]
+            }
+        };
+        attributes.push(integer("server.port", i64::from(*port)));
+        attributes.push(text("network.transport", transport.as_str()));
+        attributes
+    }
+}
+
+fn other_attributes() -> Vec<KeyValue> {
+    vec![
+        text("server.name", kind::OTHER),
+        text("server.kind", kind::OTHER),
+        text("network.transport", Transport::Tcp.as_str()),
+    ]
+}
+
+fn batch(totals: &[(Vec<KeyValue>, &Total)], time: UnixNanos) -> Metrics {
+    let points = |value: fn(&Total) -> u64| -> Vec<NumberDataPoint> {
+        let point = |(attributes, total): &(Vec<KeyValue>, &Total)| NumberDataPoint {
+            attributes: attributes.clone(),
+            start_time_unix_nano: total.start.0,
+            time_unix_nano: time.0,
+            value: Some(number_data_point::Value::AsInt(i64::try_from(value(total)).unwrap_or(i64::MAX))),
+            ..Default::default()
+        };
+        totals.iter().map(point).collect()
+    };
+    let metrics = [
+        sum(
+            "ridley.listener.drops",
+            "{segment}",
+            "Segments of handshakes that a listening socket dropped, mostly because its queue was full.",
+            true,
+            points(|it| it.dropped),
+        ),
+        sum(
+            "ridley.listener.queue.length",
+            "{connection}",
+            "Connections that wait to be accepted.",
+            false,
+            points(|it| it.queued),
+        ),
+        sum(
+            "ridley.listener.queue.limit",
+            "{connection}",
+            "Connections that may wait to be accepted.",
+            false,
+            points(|it| it.limit),
+        ),
+    ];
+    let scope = InstrumentationScope { name: "ridley".to_owned(), ..Default::default() };
+    let metrics = metrics.into_iter().flatten().collect();
+    Metrics::new(vec![ResourceMetrics {
+        scope_metrics: vec![ScopeMetrics { scope: Some(scope), metrics, ..Default::default() }],
+        ..Default::default()
+    }])
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Endpoint, Interval, Local};
+    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(60);
+
+    /// Drops add up over time, queues over the sockets of one sample.
+    #[test]
+    fn sockets_of_one_server_are_one() {
+        let mut totals = ListenerTotals::new(10, IDLE, UnixNanos(0));
+        let now = Instant::now();
+        for (second, dropped, queued) in [(1, 2, 5), (1, 3, 6), (2, 4, 7), (2, 0, 0)] {
+            assert!(totals.push(&listener("nginx", second, dropped, queued), now));
+        }
+        totals.push(&listener("redis", 2, 0, 1), now);
+        check(&totals, &[("nginx", 9, 7, 20), ("redis", 0, 1, 10)]);
+    }
+
+    #[test]
+    fn further_servers_are_counted_as_other() {
+        let mut totals = ListenerTotals::new(1, IDLE, UnixNanos(0));
+        let now = Instant::now();
+        assert!(totals.push(&listener("nginx", 1, 1, 0), now));
+        assert!(!totals.push(&listener("redis", 1, 2, 0), now));
+        assert!(!totals.push(&listener("mail", 1, 4, 0), now));
+        check(&totals, &[("nginx", 1, 0, 10), ("other", 6, 0, 20)]);
+    }
+
+    #[test]
+    fn a_server_that_is_gone_expires() {
+        let mut totals = ListenerTotals::new(10, IDLE, UnixNanos(0));
+        let now = Instant::now();
+        totals.push(&listener("nginx", 1, 1, 0), now);
+        totals.expire(now + IDLE / 2);
+        check(&totals, &[("nginx", 1, 0, 10)]);
+        totals.expire(now + IDLE);
+        check(&totals, &[]);
+    }
+
+    fn listener(name: &str, second: u64, dropped: u64, queued: u32) -> Listener {
+        let mut server = Endpoint::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 80);
+        server.entity = Some(Entity::new(name, kind::UNIT).into());
+        let interval = Interval { start: UnixNanos(0), end: UnixNanos(second) };
+        let local = Local::default();
+        Listener { transport: Transport::Tcp, server, interval, dropped, queued, queue_limit: 10, local }
+    }
+
+    /// Compares name, drops, length and limit of the queue.
+    #[track_caller]
+    fn check(totals: &ListenerTotals, expected: &[(&str, i64, i64, i64)]) {
+        let mut found = std::collections::BTreeMap::<String, Vec<i64>>::new();
+        for metrics in totals.encode(UnixNanos(9)) {
+            for metric in &metrics.resource_metrics[0].scope_metrics[0].metrics {
+                let Some(Data::Sum(sum)) = &metric.data else { panic!("{}", metric.name) };
+                for point in &sum.data_points {
+                    let Some(number_data_point::Value::AsInt(value)) = point.value else {
+                        panic!("no number")
+                    };
+                    found.entry(format!("{:?}", point.attributes[0].value)).or_default().push(value);
+                }
+            }
+        }
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(name, drops, length, limit)| {
+                (format!("{:?}", text("", name).value), vec![*drops, *length, *limit])
+            })
+            .collect();
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), expected);
+    }
+}

@@ -1,0 +1,35 @@
+use bytemuck::{Pod, Zeroable};
+
+/// Most listening sockets that one run of `walk_listening` yields. A bucket with more is skipped and counted.
+pub const MAX_LISTENING: u32 = 1 << 11;
+
+/// Buckets of the table of listening sockets before Linux 5.19, where it was a part of `inet_hashinfo`.
+///
+/// <https://github.com/torvalds/linux/blob/v5.10/include/net/inet_hashtables.h>, `INET_LHTABLE_SIZE`
+pub const LISTENING_HASH_BUCKETS: u32 = 32;
+
+/// A socket that listens, copied out of the kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct ListeningSocket {
+    /// Inode number of the socket; 0 if no process holds it or it is unknown.
+    pub inode: u64,
+    /// Id of the cgroup (version 2) of the process that made the socket; 0 if unknown.
+    pub cgroup: u64,
+    /// Kernel address of that cgroup's `kernfs_node`; 0 if unknown.
+    pub cgroup_node: u64,
+    /// Local address; IPv4 is stored as `::ffff:a.b.c.d`, the unspecified address of IPv4 as `::ffff:0.0.0.0`.
+    pub address: [u8; 16],
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// `sock.sk_drops`: segments of handshakes that were dropped, since it listens.
+    pub drops: u32,
+    /// `sock.sk_ack_backlog`: connections that wait to be accepted.
+    pub queued: u32,
+    /// `sock.sk_max_ack_backlog`: how many may wait.
+    pub queue_limit: u32,
+    /// Local port in host byte order.
+    pub port: u16,
+    /// Explicit padding. Always zero.
+    pub reserved: [u16; 3],
+}

@@ -1,0 +1,104 @@
+//! Walking the kernel's table of listening sockets.
+//!
+//! There is one for all network namespaces: those that have tables of connections of their own share it. It has few
+//! buckets, so that one program that needs no more than bounded loops walks it on every kernel.
+
+use abi::{LISTENING_HASH_BUCKETS, ListeningSocket, MAX_FLAT_STEPS, Offsets, SkipReason, WalkState, state};
+
+use crate::{
+    cgroup,
+    kernel::{constant, current_net, offset, read, read_into, zero},
+    maps::{self, count_skipped, walk_state},
+    sample::{self, Common},
+    walk::{CONTINUE, STOP, hashinfo_of},
+};
+
+/// Copies the sockets of the buckets from `first` on for which there are steps and room.
+#[inline(always)]
+pub(crate) fn walk(first: u32) {
+    let Some(walk) = walk_state() else { return };
+    begin(walk, first);
+    let mut n_steps = 0;
+    while n_steps < MAX_FLAT_STEPS && step_listening() == CONTINUE {
+        n_steps += 1;
+    }
+    end(first);
+}
+
+#[inline(always)]
+fn begin(walk: &mut WalkState, first: u32) {
+    let hashinfo = hashinfo_of(current_net());
+    walk.buckets = hashinfo + offset!(hashinfo_listening);
+    walk.mask = LISTENING_HASH_BUCKETS - 1;
+    if constant!(hashinfo_lhash2_mask) != Offsets::ABSENT {
+        walk.buckets = read(walk.buckets);
+        read_into(&mut walk.mask, hashinfo + offset!(hashinfo_lhash2_mask));
+    }
+    walk.next_bucket = first;
+    walk.n_sockets = 0;
+    walk.n_skipped = 0;
+    walk.done = 1;
+}
+
+/// Begins the next bucket, or visits a socket of the one that was begun; a global function, as is the walk's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn step_listening() -> i64 {
+    let Some(walk) = walk_state() else { return STOP };
+    if walk.done != 0 {
+        if walk.next_bucket > walk.mask {
+            return STOP;
+        }
+        walk.bucket = walk.next_bucket;
+        walk.next_bucket += 1;
+        walk.n_sockets_before = walk.n_sockets;
+        let bucket = walk.buckets + u64::from(walk.bucket) * offset!(listening_bucket_bytes);
+        walk.node = read(bucket + offset!(listening_bucket_head));
+    } else {
+        let socket = walk.node - offset!(common_nulls_node);
+        let common = Common::of(socket);
+        if common.state() == state::LISTEN {
+            let Some(to) = maps::listening(walk.n_sockets) else { return STOP };
+            copy(to, socket, &common);
+            walk.n_sockets += 1;
+        }
+        walk.node = read(walk.node);
+    }
+    // The end of a chain is odd, and a link that could not be read is zero. No other bucket's end can be met: a socket that
+    // listens is freed, and used again, only when no program can stand on it any more.
+    // https://github.com/torvalds/linux/blob/v6.12/net/ipv4/inet_hashtables.c, `SOCK_RCU_FREE`
+    walk.done = u32::from(walk.node & 1 != 0 || walk.node == 0);
+    CONTINUE
+}
+
+/// Settles where the next run begins, when there were no steps or no room left.
+#[inline(always)]
+fn end(first: u32) {
+    let Some(walk) = walk_state() else { return };
+    if walk.done != 0 {
+        return;
+    }
+    walk.n_sockets = walk.n_sockets_before;
+    if walk.bucket > first {
+        walk.next_bucket = walk.bucket;
+    } else {
+        // It alone is too much.
+        walk.n_skipped += 1;
+        count_skipped(SkipReason::BucketTooLong);
+    }
+}
+
+#[inline(always)]
+fn copy(to: &mut ListeningSocket, socket: u64, common: &Common) {
+    zero(to);
+    let cgroup = cgroup::of_socket(socket);
+    to.inode = sample::inode(socket);
+    to.cgroup = cgroup.id;
+    to.cgroup_node = cgroup.node;
+    to.address = common.local_address();
+    to.netns = common.netns();
+    read_into(&mut to.drops, socket + offset!(sock_drops));
+    read_into(&mut to.queued, socket + offset!(sock_ack_backlog));
+    read_into(&mut to.queue_limit, socket + offset!(sock_max_ack_backlog));
+    to.port = sample::local_port(socket);
+}

@@ -1,0 +1,27 @@
+use crate::{Endpoint, Interval, Local, Transport};
+
+/// A batch of reports on listening sockets.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Listeners {
+    /// The reports, in the order they were observed.
+    pub records: Vec<Listener>,
+}
+
+/// An observer's report on one listening socket over one interval.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Transport protocol.
+    pub transport: Transport,
+    /// Where it listens; the unspecified address stands for every address.
+    pub server: Endpoint,
+    /// What span of time the delta covers.
+    pub interval: Interval,
+    /// Segments of handshakes that were dropped: the queue was full, or there was no memory.
+    pub dropped: u64,
+    /// Connections that waited to be accepted at the end of the interval.
+    pub queued: u32,
+    /// How many may wait.
+    pub queue_limit: u32,
+    /// What the observer's kernel knows of the socket.
+    pub local: Local,
+}
