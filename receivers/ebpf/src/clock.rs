@@ -6,7 +6,8 @@ use rustix::time::{ClockId, clock_gettime};
 /// One instant on two clocks: the kernel programs' and the wall's.
 ///
 /// The only place where the one is turned into the other. Each reading of the clocks follows what happened to the wall
-/// clock since, so that a step of it moves later times and leaves earlier ones as they were reported.
+/// clock since, so that a step of it moves later times and leaves earlier ones as they were reported. How long a connection
+/// lived is told by the programs' clock alone: its end is as far from its begin as it was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment {
     /// Nanoseconds since boot, `CLOCK_BOOTTIME`, which the programs read.

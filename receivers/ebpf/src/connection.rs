@@ -6,6 +6,8 @@ use model::{
     Transport, UnixNanos,
 };
 
+use crate::clock::Moment;
+
 /// Names a connection's end among all that this machine holds.
 ///
 /// Never the socket's address: the kernel uses a socket's memory again for another connection.
@@ -85,6 +87,8 @@ pub(crate) struct Connection {
     cgroup: Option<Arc<str>>,
     process: Option<Process>,
     started: Option<UnixNanos>,
+    // The same on the programs' clock, which no one sets; if a record told it.
+    opened: Option<u64>,
     connect: Option<Duration>,
     accept: Option<Duration>,
     begin: Option<Begin>,
@@ -128,6 +132,7 @@ impl Connection {
             cgroup: None,
             process: None,
             started,
+            opened: None,
             connect: None,
             accept: None,
             begin: Some(begin),
@@ -146,6 +151,12 @@ impl Connection {
 
     pub(crate) fn with_process(mut self, process: Option<Process>) -> Self {
         self.process = process;
+        self
+    }
+
+    /// Tells when it opened, on the programs' clock.
+    pub(crate) fn with_opened(mut self, boot: u64) -> Self {
+        self.opened = Some(boot);
         self
     }
 
@@ -205,6 +216,14 @@ impl Connection {
         self.observed_at = at;
     }
 
+    /// Returns when it ended, so that how long it lived is right whatever happened to the wall clock meanwhile.
+    pub(crate) fn end_at(&self, boot: u64, moment: Moment) -> UnixNanos {
+        match (self.started, self.opened) {
+            (Some(started), Some(opened)) => UnixNanos(started.0.wrapping_add(boot.saturating_sub(opened))),
+            _ => moment.wall_at(boot),
+        }
+    }
+
     /// Tells better than [`close`](Self::close) could why the connection ended.
     pub(crate) fn set_close_reason(&mut self, reason: CloseReason) {
         if self.has_ended() {
@@ -235,6 +254,7 @@ impl Connection {
         self.reappear();
         self.begin = Some(Begin::Found);
         self.started = None;
+        self.opened = None;
     }
 
     /// Returns whether it is older than the observer.
@@ -263,7 +283,7 @@ impl Connection {
             client,
             server,
             started: *started,
-            interval: Interval { start: self.reported_at, end: self.observed_at },
+            interval: Interval { start: self.reported_at.min(self.observed_at), end: self.observed_at },
             begin: self.begin.take(),
             end: self.end,
             request,

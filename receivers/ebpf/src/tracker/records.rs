@@ -51,6 +51,7 @@ impl Tracker {
         let accept = if role == Role::Server { accept_duration(socket) } else { None };
         let started = moment.wall_at(*time);
         let connection = Connection::opened(socket, key, Some(started), started)
+            .with_opened(*time)
             .with_process(process)
             .with_connect(connect)
             .with_accept(accept);
@@ -66,6 +67,7 @@ impl Tracker {
         if let Some(idx) = self.find(socket) {
             let connection = self.connections.at(idx);
             let key = connection.key();
+            let at = connection.end_at(record.time, moment);
             let known_reason = close_reason(socket, key.role);
             if connection.has_ended() && !connection.has_vanished() {
                 // Told again.

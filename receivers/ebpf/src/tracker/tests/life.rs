@@ -257,6 +257,26 @@ fn bytes_that_are_no_record_are_counted() {
     assert_eq!(world.tracker.metrics.malformed.value(), 1);
 }
 
+/// The wall clock is set while the connection lives, back or forth.
+#[test]
+fn how_long_a_connection_lived_does_not_depend_on_the_wall_clock() {
+    for wall_ahead in [0, 7_200 * SECOND] {
+        let mut world = World::new();
+        world.walk(&[]);
+        world.open(Conn::client(1));
+        let started = world.one().started.unwrap();
+        world.walk(&[Conn::client(1).transferred(1, 1)]);
+        world.wall_ahead = wall_ahead;
+        world.walk(&[Conn::client(1).transferred(2, 2)]);
+        world.now += 5 * SECOND;
+        world.close(Conn::client(1).transferred(3, 3).finished());
+        let flow = world.one();
+        assert_eq!(flow.started, Some(started));
+        assert_eq!(flow.interval.end.saturating_since(started), Duration::from_secs(7));
+        assert!(flow.interval.start <= flow.interval.end);
+    }
+}
+
 /// Two copies of the program may tell of one event.
 #[test]
 fn what_is_told_twice_is_counted_once() {

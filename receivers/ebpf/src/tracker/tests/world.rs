@@ -99,6 +99,7 @@ pub(super) enum Pending {
 pub(super) struct World {
     pub(super) tracker: Tracker,
     pub(super) now: u64,
+    pub(super) wall_ahead: u64,
     pub(super) with_ends: bool,
 }
 
@@ -127,17 +128,18 @@ impl World {
                 Metrics::new(&telemetry),
             ),
             now: SECOND,
+            wall_ahead: 3_600 * SECOND,
             with_ends: true,
         }
     }
 
-    /// Boot and wall clock are an hour apart.
+    /// Boot and wall clock are an hour apart, unless the latter is set.
     pub(super) fn moment(&self) -> Moment {
         Moment { boot: self.now, wall: self.wall() }
     }
 
     pub(super) fn wall(&self) -> UnixNanos {
-        UnixNanos(self.now + 3_600 * SECOND)
+        UnixNanos(self.now + self.wall_ahead)
     }
 
     pub(super) fn open(&mut self, conn: Conn) {
