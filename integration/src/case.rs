@@ -160,10 +160,23 @@ pub fn play_all(
     world: &World,
     judge: impl Fn(&Moment) -> anyhow::Result<()> + Sync,
 ) -> anyhow::Result<Vec<Moment>> {
+    let play = |case: &Case| case.play(world, &mut |moment| judge(moment)).with_context(|| case.name);
+    side_by_side(cases.iter().collect(), play)
+}
+
+/// Acts on many things at a time, each in a thread of its own.
+///
+/// # Errors
+///
+/// The first of them that failed, when all are over.
+pub fn side_by_side<T: Send, R: Send>(
+    items: Vec<T>,
+    act: impl Fn(T) -> anyhow::Result<R> + Sync,
+) -> anyhow::Result<Vec<R>> {
     thread::scope(|scope| {
-        let play = |case: &Case| case.play(world, &mut |moment| judge(moment)).with_context(|| case.name);
-        let playing: Vec<_> = cases.iter().map(|case| scope.spawn(move || play(case))).collect();
-        playing.into_iter().map(|it| it.join().expect("a case does not panic")).collect()
+        let act = &act;
+        let acting: Vec<_> = items.into_iter().map(|item| scope.spawn(move || act(item))).collect();
+        acting.into_iter().map(|it| it.join().expect("a case does not panic")).collect()
     })
 }
 

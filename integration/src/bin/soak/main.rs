@@ -18,7 +18,7 @@ use anyhow::{Context, bail};
 use integration::{
     Agent, Case, Moment, Outcome, Play, World,
     agent::{LIVE, Rights},
-    case::{Home, play_all},
+    case::{Home, play_all, side_by_side},
     edges::{Edges, Totals},
     kernel,
     random::{self, Dice},
@@ -225,17 +225,6 @@ fn hold<'a>(case: &'a Case, world: &'a World, agent: &Agent) -> anyhow::Result<(
     }
     agent.expect(&moment)?;
     Ok((play, moment))
-}
-
-fn side_by_side<T: Send, R: Send>(
-    items: Vec<T>,
-    act: impl Fn(T) -> anyhow::Result<R> + Sync,
-) -> anyhow::Result<Vec<R>> {
-    thread::scope(|scope| {
-        let act = &act;
-        let acting: Vec<_> = items.into_iter().map(|item| scope.spawn(move || act(item))).collect();
-        acting.into_iter().map(|it| it.join().expect("a case does not panic")).collect()
-    })
 }
 
 impl Counts {
