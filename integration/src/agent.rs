@@ -210,7 +210,7 @@ impl Agent {
         truth: impl Fn() -> anyhow::Result<Quality>,
     ) -> anyhow::Result<()> {
         let name = &moment.interest.names[0];
-        let mut last = None;
+        let (mut last, mut wrong) = (None, None);
         poll::until(PATIENCE, || {
             // Each time anew: the acknowledgement of what came last may be on its way.
             let Quality { request, response, rtt: (least, greatest) } = truth()?;
@@ -245,12 +245,15 @@ impl Agent {
             let (n_before, sum_before) = last.unwrap_or((n, sum));
             // The first ones may have been taken before the connections came to rest.
             last = Some((n, sum));
-            ensure!(n > n_before, "{n} round-trip times, and no further ones");
-            // `ss` cuts off what is less than a microsecond.
-            let mean = (sum - sum_before) / (n - n_before);
-            let is_right = (least - 1e-9..greatest + 1e-6).contains(&mean);
-            ensure!(is_right, "round-trip times of {mean} s instead of {least} to {greatest} s");
-            Ok(())
+            if n > n_before {
+                // `ss` cuts off what is less than a microsecond.
+                let mean = (sum - sum_before) / (n - n_before);
+                if (least - 1e-9..greatest + 1e-6).contains(&mean) {
+                    return Ok(());
+                }
+                wrong = Some(format!("round-trip times of {mean} s instead of {least} to {greatest} s"));
+            }
+            bail!("{}", wrong.as_deref().unwrap_or("no further round-trip times"))
         })
         .with_context(|| self.in_its_words())
     }
