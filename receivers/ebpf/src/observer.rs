@@ -117,9 +117,14 @@ impl Observer {
         let variant = load_first(&mut programs, variants)?;
         debug!(by = variant.by, "sockets are walked");
         load_program(&mut programs, NAME_CGROUP)?;
-        let has_listening = offsets.hashinfo_listening != Offsets::ABSENT;
-        if has_listening {
-            load_program(&mut programs, WALK_LISTENING)?;
+        let mut has_listening = offsets.hashinfo_listening != Offsets::ABSENT;
+        if has_listening && let Err(error) = load_program(&mut programs, WALK_LISTENING) {
+            debug!(error = %ErrorChain(&error), "listening sockets are not walked");
+            degraded.push(Degraded {
+                missing: WALK_LISTENING,
+                effect: "what listening sockets drop, and their queues, stay unknown",
+            });
+            has_listening = false;
         }
         let open = |map| move |source| LoadError::OpenMap { map, source: Box::new(source) };
         let events = RingBuf::try_from(take_map(&mut programs, "EVENTS")).map_err(open("EVENTS"))?;
