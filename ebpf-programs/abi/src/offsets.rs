@@ -48,6 +48,12 @@ pub struct Offsets {
     pub sock_protocol: u32,
     /// `sock.sk_err`
     pub sock_err: u32,
+    /// `sock.sk_err_soft`
+    pub sock_err_soft: u32,
+    /// `sock.sk_lock.owned`
+    pub sock_lock_owned: u32,
+    /// `inet_connection_sock.icsk_pending`; [`Offsets::ABSENT`] if unknown
+    pub icsk_pending: u32,
     /// `sock.sk_error_queue`; [`Offsets::ABSENT`] if unknown
     pub sock_error_queue: u32,
     /// `sock_exterr_skb.ee` seen from the `sk_buff` that carries it

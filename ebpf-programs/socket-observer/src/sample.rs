@@ -257,26 +257,60 @@ pub(crate) fn copy_backlog(to: &mut Socket, socket: u64) {
     read_into(&mut to.backlog, socket + offset!(sock_max_ack_backlog));
 }
 
-/// Copies the error of a handshake, also if the kernel only hinted at it.
+/// Copies the error of a handshake, also if the socket no longer has it, or never had.
+#[inline(always)]
+pub(crate) fn copy_handshake_error(to: &mut Socket, sock: &Sock, socket: u64) {
+    to.error = sock.at(constant!(sock_err));
+    if to.error == 0 {
+        to.error = hinted_error(socket);
+    }
+    if to.error == 0 {
+        to.error = fetched_error(socket);
+    }
+}
+
+/// Returns the error that the kernel only hinted at, or 0.
 ///
 /// The answer of a router, or of a rule of this host, may come while the application is still inside `connect`: then
 /// the kernel takes it for a hint and queues it, and an application that polls learns of it and closes the socket.
 /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_ipv4.c#L621>
 #[inline(always)]
-pub(crate) fn copy_handshake_error(to: &mut Socket, sock: &Sock, socket: u64) {
-    to.error = sock.at(constant!(sock_err));
-    if to.error != 0 || constant!(sock_error_queue) == Offsets::ABSENT {
-        return;
+fn hinted_error(socket: u64) -> u32 {
+    if constant!(sock_error_queue) == Offsets::ABSENT {
+        return 0;
     }
     // The queue's head begins with its link to the first entry, and an empty queue's leads to itself.
     let queue = socket + offset!(sock_error_queue);
     let first: u64 = read(queue);
-    if first != queue {
-        let error: ExtendedError = read(first + offset!(skb_extended_error));
-        // Others tell when something was sent.
-        if error.origin == ExtendedError::ICMP {
-            to.error = error.number;
-        }
+    if first == queue {
+        return 0;
+    }
+    let error: ExtendedError = read(first + offset!(skb_extended_error));
+    // Others tell when something was sent.
+    if error.origin == ExtendedError::ICMP { error.number } else { 0 }
+}
+
+/// Returns the error that the application has fetched, or 0 if nobody but the application ends the attempt.
+///
+/// Before Linux 6.10 the kernel tells the application of an error first and closes the socket then, and an application that
+/// runs on another CPU may have fetched it in between. But who closes or disconnects a socket owns its lock, and the kernel
+/// does not own it when a timer expires or an answer comes. A timer that expires is no longer pending; which answer came,
+/// nothing tells any more: one that is no reset, for a reset closes the socket before it is told.
+/// <https://github.com/torvalds/linux/blob/v5.10/net/ipv4/tcp_timer.c#L68>
+#[inline(always)]
+fn fetched_error(socket: u64) -> u32 {
+    const ETIMEDOUT: u32 = 110;
+    const EHOSTUNREACH: u32 = 113;
+
+    if constant!(icsk_pending) == Offsets::ABSENT || read::<u32>(socket + offset!(sock_lock_owned)) != 0 {
+        return 0;
+    }
+    if read::<u8>(socket + offset!(icsk_pending)) != 0 {
+        return EHOSTUNREACH;
+    }
+    match read(socket + offset!(sock_err_soft)) {
+        0 => ETIMEDOUT,
+        soft => soft,
     }
 }
 

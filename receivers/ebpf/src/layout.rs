@@ -67,6 +67,13 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
         sock_len: 0,
         sock_protocol: at("sock", "sk_protocol")?,
         sock_err: at("sock", "sk_err")?,
+        sock_err_soft: at("sock", "sk_err_soft")?,
+        sock_lock_owned: at("sock", "sk_lock.owned")?,
+        icsk_pending: optional(
+            at("inet_connection_sock", "icsk_pending").ok(),
+            "inet_connection_sock.icsk_pending",
+            "attempts that fail may be taken for canceled before Linux 6.10",
+        ),
         sock_error_queue: optional(
             at("sock", "sk_error_queue").ok().filter(|_| extended_error.is_some()),
             "sock.sk_error_queue",
@@ -428,6 +435,11 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_without_a_pending_timer_is_accepted() {
+        check(&without("inet_connection_sock", "icsk_pending"), Ok(&["inet_connection_sock.icsk_pending"]));
+    }
+
+    #[test]
     fn a_kernel_without_ipv6_is_accepted() {
         check(&without("sock_common", "skc_v6_daddr"), Ok(&[]));
     }
@@ -452,6 +464,7 @@ mod tests {
             ("tcp_death_row", vec!["hashinfo"]),
             ("ipv4", vec!["tcp_death_row"]),
             ("sk_cgrp_data", vec!["cgroup"]),
+            ("sk_lock", vec!["owned"]),
             (
                 "sock_common",
                 vec![
@@ -472,6 +485,8 @@ mod tests {
                 vec![
                     "sk_protocol",
                     "sk_err",
+                    "sk_err_soft",
+                    "sk_lock",
                     "sk_error_queue",
                     "sk_max_ack_backlog",
                     "sk_ack_backlog",
@@ -485,6 +500,7 @@ mod tests {
             ("socket_alloc", vec!["socket", "vfs_inode"]),
             ("inode", vec!["i_ino"]),
             ("inet_sock", vec!["inet_sport"]),
+            ("inet_connection_sock", vec!["icsk_pending"]),
             (
                 "tcp_sock",
                 vec![
