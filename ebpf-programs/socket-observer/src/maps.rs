@@ -1,8 +1,8 @@
 //! Every map, and the only ways into them.
 
 use abi::{
-    BUCKETS_PER_CHUNK, CgroupNames, ListeningSocket, MAX_ELEMENTS, MAX_LISTENING, MAX_SOCKETS, MAX_TABLES, SkipReason,
-    Socket, Table, WalkState,
+    BUCKETS_PER_CHUNK, CgroupNames, ListeningSocket, MAX_ELEMENTS, MAX_LISTENING, MAX_SOCKETS, MAX_TABLES,
+    SkipReason, Socket, Table, WalkState,
 };
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},

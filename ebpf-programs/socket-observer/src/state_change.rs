@@ -104,7 +104,7 @@ impl Change {
     fn record_opened(self, room: &mut Room) {
         let Room { sock, tcp, .. } = room;
         tcp.read_from(self.socket);
-        let handshake = Handshake::of(self.socket);
+        let handshake = self.handshake(sock);
         let cgroup = cgroup::of_sock(sock);
         cgroup::announce(cgroup);
         emit(|record: &mut ConnectionRecord| {
@@ -122,8 +122,7 @@ impl Change {
     #[inline(always)]
     fn record_failed(self, room: &mut Room) {
         let Room { sock, tcp, .. } = room;
-        let handshake = Handshake::of(self.socket);
-        // A socket in SYN_RECV is a client's if it connected and met a SYN that came the other way.
+        let handshake = self.handshake(sock);
         if self.old != SYN_SENT && handshake.is_none() {
             return;
         }
@@ -164,6 +163,18 @@ impl Change {
         to.flags = sock.common.flags();
         sample::copy_ends(to, &sock.common, sock.local_port());
         to.state = self.old;
+    }
+
+    /// Returns what is known of the client's handshake.
+    ///
+    /// A socket in SYN_RECV is a client's if it connected and met a SYN that came the other way. One that was accepted has
+    /// its listener's backlog, and what is remembered of its address is of another socket, whose end was not seen.
+    #[inline(always)]
+    fn handshake(self, sock: &Sock) -> Option<&'static Handshake> {
+        if self.old == SYN_RECV && sock.at::<u32>(constant!(sock_max_ack_backlog)) != 0 {
+            return None;
+        }
+        Handshake::of(self.socket)
     }
 
     #[inline(always)]
