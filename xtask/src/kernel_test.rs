@@ -142,12 +142,12 @@ fn test(workspace: &Workspace, agent: &Path, kernels: &[Kernel], extent: Extent)
     list_tests(&mut groups, &programs)?;
     let mut common = Initramfs::default();
     common.add_script("/init", &read(INIT)?);
-    common.add_text("/plan", &Group::plan(&groups));
     add_programs(&mut common, agent, &programs)?;
     let folder = workspace.target.join("kernels");
     let (mut archive, mut failures) = (None, Vec::new());
     for kernel in kernels {
         let start = Instant::now();
+        let groups: Vec<_> = groups.iter().map(|it| it.without(&kernel.lacks)).collect();
         match run_on(kernel, &mut archive, &common, &groups, &folder) {
             Ok(outcome) => {
                 eprintln!("{}: {} in {:.0?}", kernel.version, summary(&outcome), start.elapsed());
@@ -184,6 +184,7 @@ fn run_on(
     let unpacked = kernels::fetch(kernel, folder, archive)?;
     let mut initramfs = common.clone();
     initramfs.add_modules(&unpacked, &MODULES)?;
+    initramfs.add_text("/plan", &Group::plan(groups));
     let path = folder.join("initramfs");
     fs::write(&path, initramfs.archive()?).with_context(|| format!("cannot write {}", path.display()))?;
     let log = folder.join(format!("{}.log", kernel.version));

@@ -32,6 +32,8 @@ const SUITES: [(&str, &str); 7] = [
 pub(super) struct Kernel {
     pub(super) version: String,
     pub(super) packages: Vec<String>,
+    /// Parts of the names of tests for which it was built without what they need.
+    pub(super) lacks: Vec<String>,
     /// Whether every run of all tests includes it.
     pub(super) is_core: bool,
 }
@@ -76,11 +78,14 @@ fn parse(list: &str) -> anyhow::Result<Vec<Kernel>> {
             None => (false, line),
         };
         let mut words = rest.split_whitespace();
-        let (Some(version), Some(packages), None) = (words.next(), words.next(), words.next()) else {
-            bail!("a kernel is a version and its packages, not `{line}`");
+        let (Some(version), Some(packages), lacks, None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            bail!("a kernel is a version, its packages and what it lacks, not `{line}`");
         };
-        let packages = packages.split(',').map(str::to_owned).collect();
-        Ok(Kernel { version: version.to_owned(), packages, is_core })
+        let split = |words: &str| words.split(',').map(str::to_owned).collect();
+        let (packages, lacks) = (split(packages), lacks.map(split).unwrap_or_default());
+        Ok(Kernel { version: version.to_owned(), packages, lacks, is_core })
     });
     kernels.collect()
 }
@@ -267,8 +272,18 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_kernel_is_quoted() {
-        let error = parse("* 6.1 package more").unwrap_err();
-        assert_eq!(error.to_string(), "a kernel is a version and its packages, not `* 6.1 package more`");
+        let error = parse("* 6.1 package word more").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a kernel is a version, its packages and what it lacks, not `* 6.1 package word more`"
+        );
+    }
+
+    #[test]
+    fn a_line_tells_what_a_kernel_lacks() {
+        let kernels = parse("* 6.1 a,b\n  5.10 c  multipath,cookies").unwrap();
+        assert_eq!(kernels[0].lacks, Vec::<String>::new());
+        assert_eq!(kernels[1].lacks, ["multipath", "cookies"]);
     }
 
     #[test]

@@ -66,6 +66,16 @@ impl Group {
         groups.collect()
     }
 
+    /// Returns the group without the tests whose names contain one of some words.
+    pub(super) fn without(&self, words: &[String]) -> Self {
+        let mut group = self.clone();
+        for word in words {
+            group.tests.retain(|test| !test.contains(word));
+            group.arguments.extend(["--skip".to_owned(), word.clone()]);
+        }
+        group
+    }
+
     /// Writes the plan of some groups.
     pub(super) fn plan(groups: &[Self]) -> String {
         let lines = groups.iter().map(|Self { name, program, arguments, .. }| {
@@ -194,6 +204,15 @@ test c ... ok
 RIDLEY-RAN older 0
 RIDLEY-END
 ";
+
+    /// Nor are they expected of it.
+    #[test]
+    fn a_kernel_does_not_run_what_it_lacks() {
+        let [root, _] = groups().try_into().unwrap();
+        let group = root.without(&["b".to_owned()]);
+        assert_eq!(Group::plan(std::slice::from_ref(&group)), "root oracle --skip x --skip b\n");
+        assert_eq!(group.tests, BTreeSet::from(["a".to_owned()]));
+    }
 
     #[test]
     fn a_good_run_is_good() {

@@ -41,6 +41,9 @@ struct Record {
     /// First digits of the hash of the eBPF object.
     object: String,
     can_run: bool,
+    /// Tests that the kernel was left out of, by a part of their names.
+    #[serde(default)]
+    left_out: Vec<String>,
     failed: Vec<String>,
     problems: Vec<String>,
     group: Vec<Group>,
@@ -102,6 +105,7 @@ fn make(kernel: &Kernel, outcome: &Outcome, groups: &[outcome::Group], version: 
         release: outcome.release.clone(),
         object: object.chars().take(12).collect(),
         can_run: outcome.can_run,
+        left_out: kernel.lacks.clone(),
         failed: if outcome.can_run { outcome.failed.clone() } else { Vec::new() },
         problems: outcome.problems.clone(),
         group: counts.collect(),
@@ -171,6 +175,9 @@ fn tests(records: &[Record], core: &[String]) -> String {
     }
     text += "\n`root`: as root. `two_capabilities`: as nobody with CAP_BPF and CAP_PERFMON. `older`: listeners and connections\n\
              older than the agent.\n";
+    for Record { version, left_out, .. } in records.iter().filter(|it| !it.left_out.is_empty()) {
+        text += &format!("{version} is built without what tests of `{}` need.\n", left_out.join("`, `"));
+    }
     text
 }
 
@@ -262,6 +269,16 @@ mod tests {
     }
 
     #[test]
+    fn a_page_says_what_was_left_out() {
+        let left_out = vec!["multipath".to_owned(), "cookies".to_owned()];
+        let text = page(&Records { kernel: vec![Record { left_out, ..record(true, &[]) }] }, &[]);
+        assert!(
+            text.contains("6.1.192 is built without what tests of `multipath`, `cookies` need.\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn a_feature_has_one_row_whatever_is_said_of_it() {
         let need = |name: &str, state: &str| Need {
             name: name.to_owned(),
@@ -292,6 +309,7 @@ mod tests {
             release: "6.1.0-56-cloud-amd64".to_owned(),
             object: "abc".to_owned(),
             can_run,
+            left_out: Vec::new(),
             failed: failed.iter().map(|&it| it.to_owned()).collect(),
             problems: Vec::new(),
             group: vec![Group { name: "root".to_owned(), passed: 35, tests: 36 }],
