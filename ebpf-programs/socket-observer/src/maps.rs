@@ -25,9 +25,6 @@ const MAX_HANDSHAKES: u32 = 1 << 13;
 /// Cgroups whose names need not be recorded again.
 const MAX_CGROUPS: u32 = 1 << 11;
 
-/// Sockets that change their state on one CPU at the same time: some more than interrupt each other.
-const SEEN_SLOTS: usize = 1 << 6;
-
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
@@ -66,7 +63,7 @@ pub(crate) static ELEMENTS: Array<u32> = Array::with_max_entries(MAX_ELEMENTS, 0
 static ROOMS: PerCpuArray<Room> = PerCpuArray::with_max_entries(Lodger::COUNT, 0);
 
 #[map]
-static SEEN: PerCpuArray<[u64; SEEN_SLOTS]> = PerCpuArray::with_max_entries(1, 0);
+static SEEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
 static TAKEN_OVER: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
@@ -188,14 +185,12 @@ pub(crate) fn with_room<R>(of: Lodger, use_it: impl FnOnce(&mut Room) -> R) -> O
     Some(result)
 }
 
-/// Returns this CPU's note of the change that the first program saw last, of this socket and the few that share its slot.
-#[expect(clippy::cast_possible_truncation, reason = "the lower half is what is asked for")]
+/// Returns this CPU's note of the change that the first program saw last.
 #[inline(always)]
-pub(crate) fn seen(socket: u64) -> Option<&'static mut u64> {
-    let slots = SEEN.get_ptr_mut(0)?;
-    let slot = (socket >> 6 ^ socket >> 12) as usize & (SEEN_SLOTS - 1);
+pub(crate) fn seen() -> Option<&'static mut u64> {
+    let note = SEEN.get_ptr_mut(0)?;
     // SAFETY: this CPU's slot of a live element, aligned for its type; who interrupts this writes one word or another.
-    Some(unsafe { &mut (&mut *slots)[slot] })
+    Some(unsafe { &mut *note })
 }
 
 /// Counts a change that the second program saw alone.

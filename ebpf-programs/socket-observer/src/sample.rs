@@ -287,7 +287,7 @@ fn hinted_error(socket: u64) -> u32 {
     }
     let error: ExtendedError = read(first + offset!(skb_extended_error));
     // Others tell when something was sent.
-    if error.origin == ExtendedError::ICMP { error.number } else { 0 }
+    if matches!(error.origin, ExtendedError::ICMP | ExtendedError::ICMP6) { error.number } else { 0 }
 }
 
 /// Returns the error that the application has fetched, or 0 if nobody but the application ends the attempt.
@@ -326,6 +326,7 @@ struct ExtendedError {
 
 impl ExtendedError {
     const ICMP: u8 = 2;
+    const ICMP6: u8 = 3;
 }
 
 /// Copies the addresses and ports of both ends.

@@ -24,7 +24,7 @@ const IPPROTO_TCP: u16 = 6;
 /// another socket, the kernel gives that change to the second alone.
 #[inline(always)]
 pub(crate) fn observe(socket: u64, old: u8, new: u8, by: Lodger) {
-    let Some(seen) = seen(socket) else { return };
+    let Some(seen) = seen() else { return };
     // The highest bits of all addresses of the kernel are alike.
     let change = socket ^ u64::from(new) << 56;
     if by == Lodger::First {

@@ -14,9 +14,6 @@ const MAX_VANISHED: usize = 1 << 12;
 /// For how many walks they are.
 const KEPT_WALKS: u64 = 16;
 
-/// How far apart two records of one failed attempt may be, in nanoseconds: less than an attempt takes.
-const SAME_ATTEMPT: u64 = 50_000;
-
 /// What is remembered of connections beyond their end.
 ///
 /// What a record tells may be told again in the same drain or in the next, and a walk may have copied a socket just before
@@ -25,18 +22,11 @@ const SAME_ATTEMPT: u64 = 50_000;
 pub(super) struct Ended {
     // What records told, since this drain and since the one before: of each as much as the ring buffer holds.
     closed: [HashSet<Key, RandomState>; 2],
-    failed: [HashMap<(u32, Ends), Attempt, RandomState>; 2],
+    failed: [HashSet<(u32, Ends), RandomState>; 2],
     // With the walk that missed them last, and in the order of that.
     vanished: HashMap<Key, Connection, RandomState>,
     order: VecDeque<(u64, Key)>,
     forgotten: Counter,
-}
-
-/// What tells two attempts between the same ends apart.
-#[derive(Clone, Copy, Debug)]
-struct Attempt {
-    began: u64,
-    failed: u64,
 }
 
 impl Ended {
@@ -70,14 +60,16 @@ impl Ended {
     }
 
     /// Remembers an attempt that failed. Returns whether no record told of it before.
+    ///
+    /// Only the second program repeats what the first recorded, and by then nobody knows any more when the attempt began.
     pub(super) fn fail(&mut self, record: &ConnectionRecord) -> bool {
         let key = (record.socket.netns, Ends::new(&record.socket));
-        let attempt = Attempt { began: record.connecting_since, failed: record.time };
-        let is_repeated = self.failed.iter().filter_map(|it| it.get(&key)).any(|it| it.is(attempt));
-        if !is_repeated {
-            self.failed[0].insert(key, attempt);
+        let may_repeat = record.is_second != 0 && record.connecting_since == 0;
+        if may_repeat && self.failed.iter().any(|it| it.contains(&key)) {
+            return false;
         }
-        !is_repeated
+        self.failed[0].insert(key);
+        true
     }
 
     /// Remembers a connection that walks no longer found, `walk` being the last of them.
@@ -113,14 +105,6 @@ impl Ended {
     }
 }
 
-impl Attempt {
-    /// Returns whether two records are about one attempt. One of them may not know when it began.
-    fn is(self, other: Self) -> bool {
-        let may_have_begun_together = self.began == other.began || self.began == 0 || other.began == 0;
-        may_have_begun_together && self.failed.abs_diff(other.failed) <= SAME_ATTEMPT
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use abi::{Role, Socket};
@@ -140,24 +124,25 @@ mod tests {
         assert!(!ended.has_closed(&key));
     }
 
-    /// One port may fail again and again, each time within a fraction of a millisecond.
+    /// One port may fail again and again, each time within a fraction of a millisecond; and a program may be kept from its
+    /// turn for long.
     #[test]
     fn attempts_between_the_same_ends_are_told_apart() {
         let mut ended = Ended::new(Counter::default());
-        let attempt = |connecting_since, time| {
+        let attempt = |is_second, connecting_since| {
             let socket = Socket { local_port: 40_000, ..Socket::zeroed() };
-            ConnectionRecord { connecting_since, time, socket, ..ConnectionRecord::zeroed() }
+            ConnectionRecord { is_second, connecting_since, socket, ..ConnectionRecord::zeroed() }
         };
-        let ms = 1_000_000;
-        assert!(ended.fail(&attempt(5 * ms, 6 * ms)));
-        assert!(
-            !ended.fail(&attempt(0, 6 * ms + 3_000)),
-            "one program knows when it began, the other does not"
-        );
+        assert!(ended.fail(&attempt(0, 5)));
+        assert!(!ended.fail(&attempt(1, 0)), "the first program knew when it began");
+        assert!(ended.fail(&attempt(0, 6)));
+        assert!(ended.fail(&attempt(0, 0)), "one that there was no room to remember");
+        assert!(ended.fail(&attempt(1, 7)), "only the second was run");
         ended.end_drain();
-        assert!(!ended.fail(&attempt(5 * ms, 6 * ms)));
-        assert!(ended.fail(&attempt(6 * ms + 30_000, 6 * ms + 45_000)), "another one that began later");
-        assert!(ended.fail(&attempt(0, 7 * ms)));
+        assert!(!ended.fail(&attempt(1, 0)));
+        ended.end_drain();
+        ended.end_drain();
+        assert!(ended.fail(&attempt(1, 0)));
     }
 
     #[test]
