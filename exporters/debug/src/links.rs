@@ -148,8 +148,9 @@ impl Links {
                         ignored.over_budget += u64::from(!self.push_rtt(point));
                     }
                 }
-                // Part of every link, and not part of the table.
-                Some(Data::Histogram(_)) if metric.name.starts_with("ridley.link.") => {}
+                // What links and listening sockets tell beside what is in the table.
+                Some(Data::Sum(_) | Data::Histogram(_))
+                    if ["ridley.link.", "ridley.listener."].iter().any(|it| metric.name.starts_with(it)) => {}
                 Some(Data::Sum(data)) => ignored.unknown += data.data_points.len() as u64,
                 Some(Data::Gauge(data)) => ignored.unknown += data.data_points.len() as u64,
                 Some(Data::Histogram(data)) => ignored.unknown += data.data_points.len() as u64,
