@@ -230,8 +230,8 @@ impl Agent {
                 for (metric, expected, tolerance) in [
                     ("ridley_link_retransmits_total", retransmits as f64, 0.0),
                     ("ridley_link_retransmitted_bytes_total", retransmitted_bytes as f64, 0.0),
-                    ("ridley_link_out_of_order_total", out_of_order as f64, 0.0),
-                    ("ridley_link_rwnd_limited_time_seconds_total", limited_ms as f64 / 1e3, cut),
+                    ("ridley_link_out_of_order_segments_total", out_of_order as f64, 0.0),
+                    ("ridley_link_receive_window_limited_time_seconds_total", limited_ms as f64 / 1e3, cut),
                 ] {
                     let found = of_case(metric, ("direction", direction));
                     ensure!(

@@ -328,7 +328,7 @@ fn render(edges: &Edges) -> String {
             ("ridley_link_connections_opened_total", "counter", "", opened),
             ("ridley_link_connections_active", "gauge", "", active),
             ("ridley_link_connect_duration_seconds", "histogram", "_count", handshakes),
-            ("ridley_link_accept_duration_seconds", "histogram", "_count", accepts),
+            ("ridley_link_server_handshake_duration_seconds", "histogram", "_count", accepts),
             ("ridley_link_connection_duration_seconds", "histogram", "_count", lifetimes),
         ] {
             add(name, kind, format!("{name}{suffix}{{{labels}}} {n}"));

@@ -80,22 +80,27 @@ fn quality_is_counted_by_direction() {
     let poor = Traffic {
         retransmitted_bytes: 1_400,
         out_of_order_segments: 3,
-        window_limited: Duration::from_millis(250),
+        receive_window_limited: Duration::from_millis(250),
         ..Traffic::default()
     };
     links.push(named(1, "web", "db").request_traffic(poor));
     links.push(named(1, "web", "db").request_traffic(poor).response_traffic(poor));
-    links.push(named(2, "web", "db").accept(Duration::from_millis(500)));
+    links.push(named(2, "web", "db").server_handshake(Duration::from_millis(500)));
     links.push(named(3, "cron", "db"));
     links.check(
-        "web>db accept.duration 1 0.5\n\
-         web>db out_of_order request 6\nweb>db out_of_order response 3\n\
+        "web>db out_of_order.segments request 6\nweb>db out_of_order.segments response 3\n\
+         web>db receive_window_limited.time request 500\nweb>db receive_window_limited.time response 250\n\
          web>db retransmitted.bytes request 2800\nweb>db retransmitted.bytes response 1400\n\
-         web>db rwnd_limited.time request 500\nweb>db rwnd_limited.time response 250",
+         web>db server_handshake.duration 1 0.5",
     );
     let mut n_points = 0;
     links.each_number(|metric, point, _value| {
-        let is_quality = ["out_of_order", "retransmitted.bytes", "rwnd_limited.time", "accept.duration"];
+        let is_quality = [
+            "out_of_order.segments",
+            "retransmitted.bytes",
+            "receive_window_limited.time",
+            "server_handshake.duration",
+        ];
         n_points += u32::from(text_of(point, "client.name") == "cron" && is_quality.contains(&metric));
     });
     assert_eq!(n_points, 0);
@@ -258,8 +263,8 @@ proptest! {
             add("bytes", "response", flow.response.bytes);
             add("retransmits", "request", flow.request.retransmitted_segments);
             add("retransmits", "response", flow.response.retransmitted_segments);
-            add("out_of_order", "request", flow.request.out_of_order_segments);
-            add("out_of_order", "response", flow.response.out_of_order_segments);
+            add("out_of_order.segments", "request", flow.request.out_of_order_segments);
+            add("out_of_order.segments", "response", flow.response.out_of_order_segments);
             add("opened", "", u64::from(flow.begin == Some(Begin::Opened)));
             add("rtt", "", u64::from(flow.rtt.is_some()));
             add("connect.duration", "", u64::from(flow.connect.is_some()));

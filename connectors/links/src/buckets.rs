@@ -16,8 +16,8 @@ pub struct Buckets {
     /// Bounds for `ridley.link.connect.duration`; by default from 50 us to 10 s.
     pub connect_duration: Bounds,
 
-    /// Bounds for `ridley.link.accept.duration`; by default those of `connect_duration`.
-    pub accept_duration: Bounds,
+    /// Bounds for `ridley.link.server_handshake.duration`; by default those of `connect_duration`.
+    pub server_handshake_duration: Bounds,
 
     /// Bounds for `ridley.link.connection.duration`; by default from 1 ms to a day.
     pub connection_duration: Bounds,
@@ -40,7 +40,7 @@ impl Default for Buckets {
                 1_000_000, 2_500_000,
             ]),
             connect_duration: handshake(),
-            accept_duration: handshake(),
+            server_handshake_duration: handshake(),
             connection_duration: micros(&[
                 1_000,
                 5_000,
@@ -171,8 +171,9 @@ mod tests {
     /// The defaults are not checked when they are made.
     #[test]
     fn the_default_bounds_are_valid() {
-        let Buckets { rtt, connect_duration, accept_duration, connection_duration } = Buckets::default();
-        for bounds in [rtt, connect_duration, accept_duration, connection_duration] {
+        let Buckets { rtt, connect_duration, server_handshake_duration, connection_duration } =
+            Buckets::default();
+        for bounds in [rtt, connect_duration, server_handshake_duration, connection_duration] {
             assert_eq!(Bounds::try_new(bounds.0.clone()), Ok(bounds));
         }
     }

@@ -35,8 +35,8 @@ pub struct Config {
     /// address of clients makes many links.
     pub attributes: Vec<OptionalAttribute>,
 
-    /// Upper bounds of the histograms' buckets: lists of durations in `rtt`, `connect_duration` and
-    /// `connection_duration`.
+    /// Upper bounds of the histograms' buckets: lists of durations in `rtt`, `connect_duration`,
+    /// `server_handshake_duration` and `connection_duration`.
     pub buckets: Buckets,
 }
 
@@ -92,7 +92,7 @@ mod tests {
             buckets: Buckets {
                 rtt: bounds(&[1, 10, 100]),
                 connect_duration: bounds(&[5, 50]),
-                accept_duration: bounds(&[2, 20]),
+                server_handshake_duration: bounds(&[2, 20]),
                 connection_duration: bounds(&[1_000, 60_000]),
             },
         };

@@ -29,7 +29,7 @@ pub(crate) struct Totals {
     pub(crate) failed: [u64; FailureReason::ALL.len()],
     pub(crate) rtt: Histogram,
     pub(crate) connect_duration: Histogram,
-    pub(crate) accept_duration: Histogram,
+    pub(crate) server_handshake_duration: Histogram,
     pub(crate) connection_duration: Histogram,
 }
 
@@ -40,17 +40,17 @@ pub(crate) struct Direction {
     pub(crate) retransmits: u64,
     pub(crate) retransmitted_bytes: u64,
     pub(crate) out_of_order: u64,
-    pub(crate) window_limited: Duration,
+    pub(crate) receive_window_limited: Duration,
 }
 
 impl Direction {
     fn add(&mut self, traffic: &Traffic) {
-        let Self { bytes, retransmits, retransmitted_bytes, out_of_order, window_limited } = self;
+        let Self { bytes, retransmits, retransmitted_bytes, out_of_order, receive_window_limited } = self;
         *bytes = bytes.saturating_add(traffic.bytes);
         *retransmits = retransmits.saturating_add(traffic.retransmitted_segments);
         *retransmitted_bytes = retransmitted_bytes.saturating_add(traffic.retransmitted_bytes);
         *out_of_order = out_of_order.saturating_add(traffic.out_of_order_segments);
-        *window_limited = window_limited.saturating_add(traffic.window_limited);
+        *receive_window_limited = receive_window_limited.saturating_add(traffic.receive_window_limited);
     }
 }
 
@@ -91,7 +91,7 @@ impl Totals {
             failed,
             rtt,
             connect_duration,
-            accept_duration,
+            server_handshake_duration,
             connection_duration,
         } = self;
         request.add(&flow.request);
@@ -116,8 +116,8 @@ impl Totals {
         if let Some(duration) = flow.connect {
             connect_duration.add(duration, &bounds.connect_duration);
         }
-        if let Some(duration) = flow.accept {
-            accept_duration.add(duration, &bounds.accept_duration);
+        if let Some(duration) = flow.server_handshake {
+            server_handshake_duration.add(duration, &bounds.server_handshake_duration);
         }
     }
 }
@@ -127,17 +127,17 @@ impl Totals {
 pub(crate) struct NanoBounds {
     rtt: Box<[u64]>,
     connect_duration: Box<[u64]>,
-    accept_duration: Box<[u64]>,
+    server_handshake_duration: Box<[u64]>,
     connection_duration: Box<[u64]>,
 }
 
 impl NanoBounds {
     pub(crate) fn new(buckets: &Buckets) -> Self {
-        let Buckets { rtt, connect_duration, accept_duration, connection_duration } = buckets;
+        let Buckets { rtt, connect_duration, server_handshake_duration, connection_duration } = buckets;
         Self {
             rtt: rtt.nanos(),
             connect_duration: connect_duration.nanos(),
-            accept_duration: accept_duration.nanos(),
+            server_handshake_duration: server_handshake_duration.nanos(),
             connection_duration: connection_duration.nanos(),
         }
     }

@@ -24,17 +24,17 @@ const MAX_POINTS: usize = 1_000;
 pub(crate) struct Encoder {
     rtt: Vec<f64>,
     connect_duration: Vec<f64>,
-    accept_duration: Vec<f64>,
+    server_handshake_duration: Vec<f64>,
     connection_duration: Vec<f64>,
 }
 
 impl Encoder {
     pub(crate) fn new(buckets: &Buckets) -> Self {
-        let Buckets { rtt, connect_duration, accept_duration, connection_duration } = buckets;
+        let Buckets { rtt, connect_duration, server_handshake_duration, connection_duration } = buckets;
         Self {
             rtt: rtt.seconds(),
             connect_duration: connect_duration.seconds(),
-            accept_duration: accept_duration.seconds(),
+            server_handshake_duration: server_handshake_duration.seconds(),
             connection_duration: connection_duration.seconds(),
         }
     }
@@ -72,13 +72,13 @@ impl Encoder {
             failed,
             rtt,
             connect_duration,
-            accept_duration,
+            server_handshake_duration,
             connection_duration,
         } = &link.totals;
         let point = PointMaker { start: link.start, time, attributes };
         let before = points.n_points;
         for (name, direction) in [("request", request), ("response", response)] {
-            let Direction { bytes, retransmits, retransmitted_bytes, out_of_order, window_limited } =
+            let Direction { bytes, retransmits, retransmitted_bytes, out_of_order, receive_window_limited } =
                 direction;
             points.bytes.push(point.number_with(*bytes, "direction", name));
             points.retransmits.push(point.number_with(*retransmits, "direction", name));
@@ -92,8 +92,12 @@ impl Encoder {
                     points.n_points += 1;
                 }
             }
-            if !window_limited.is_zero() {
-                points.window_limited.push(point.seconds_with(*window_limited, "direction", name));
+            if !receive_window_limited.is_zero() {
+                points.receive_window_limited.push(point.seconds_with(
+                    *receive_window_limited,
+                    "direction",
+                    name,
+                ));
                 points.n_points += 1;
             }
         }
@@ -116,7 +120,11 @@ impl Encoder {
         for (histogram, bounds, points_of_metric) in [
             (rtt, &self.rtt, &mut points.rtt),
             (connect_duration, &self.connect_duration, &mut points.connect_duration),
-            (accept_duration, &self.accept_duration, &mut points.accept_duration),
+            (
+                server_handshake_duration,
+                &self.server_handshake_duration,
+                &mut points.server_handshake_duration,
+            ),
             (connection_duration, &self.connection_duration, &mut points.connection_duration),
         ] {
             if !histogram.counts.is_empty() {
@@ -140,10 +148,10 @@ struct Points {
     retransmits: Vec<NumberDataPoint>,
     retransmitted_bytes: Vec<NumberDataPoint>,
     out_of_order: Vec<NumberDataPoint>,
-    window_limited: Vec<NumberDataPoint>,
+    receive_window_limited: Vec<NumberDataPoint>,
     rtt: Vec<HistogramDataPoint>,
     connect_duration: Vec<HistogramDataPoint>,
-    accept_duration: Vec<HistogramDataPoint>,
+    server_handshake_duration: Vec<HistogramDataPoint>,
     connection_duration: Vec<HistogramDataPoint>,
 }
 
@@ -159,10 +167,10 @@ impl Points {
             retransmits,
             retransmitted_bytes,
             out_of_order,
-            window_limited,
+            receive_window_limited,
             rtt,
             connect_duration,
-            accept_duration,
+            server_handshake_duration,
             connection_duration,
         } = self;
         let metrics = [
@@ -204,18 +212,18 @@ impl Points {
                 retransmitted_bytes,
             ),
             sum(
-                "ridley.link.out_of_order",
+                "ridley.link.out_of_order.segments",
                 "{segment}",
                 "Segments that arrived before one that precedes them.",
                 true,
                 out_of_order,
             ),
             sum(
-                "ridley.link.rwnd_limited.time",
+                "ridley.link.receive_window_limited.time",
                 "s",
                 "Time in which data waited for room at the receiver, summed over connections.",
                 true,
-                window_limited,
+                receive_window_limited,
             ),
             histogram(
                 "ridley.link.rtt",
@@ -228,9 +236,9 @@ impl Points {
                 connect_duration,
             ),
             histogram(
-                "ridley.link.accept.duration",
+                "ridley.link.server_handshake.duration",
                 "Time from the server's answer to the completed handshake, as the server measured it.",
-                accept_duration,
+                server_handshake_duration,
             ),
             histogram(
                 "ridley.link.connection.duration",

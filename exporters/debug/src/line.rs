@@ -20,7 +20,7 @@ pub(crate) fn line(flow: &Flow) -> String {
         response,
         rtt,
         connect,
-        accept,
+        server_handshake,
         local: _,
     } = flow;
     let mut line = format!(
@@ -46,7 +46,7 @@ pub(crate) fn line(flow: &Flow) -> String {
     if disordered > 0 {
         add("out of order", text::count(disordered));
     }
-    let limited = request.window_limited.saturating_add(response.window_limited);
+    let limited = request.receive_window_limited.saturating_add(response.receive_window_limited);
     if !limited.is_zero() {
         add("waited for room", text::duration(limited));
     }
@@ -56,8 +56,8 @@ pub(crate) fn line(flow: &Flow) -> String {
     if let Some(connect) = connect {
         add("connect", text::duration(*connect));
     }
-    if let Some(accept) = accept {
-        add("accept", text::duration(*accept));
+    if let Some(server_handshake) = server_handshake {
+        add("server handshake", text::duration(*server_handshake));
     }
     if let Some(id) = id {
         add("id", id.to_string());
@@ -133,7 +133,7 @@ mod tests {
             bytes: 3_400_000,
             retransmitted_segments: 2,
             out_of_order_segments: 3,
-            window_limited: Duration::from_millis(4),
+            receive_window_limited: Duration::from_millis(4),
             ..Traffic::default()
         };
         check(
@@ -148,10 +148,10 @@ mod tests {
                 .response_traffic(response)
                 .rtt(Duration::from_micros(50))
                 .connect(Duration::from_millis(2))
-                .accept(Duration::from_millis(1)),
+                .server_handshake(Duration::from_millis(1)),
             "23:59:59 tcp curl (10.0.0.1:40000) -> [fd00::2]:443 opened and closed (server_reset) seen by the \
              client, request 1.2 kB, response 3.4 MB, resent 2, out of order 3, waited for room 4.0 ms, rtt 50 us, \
-             connect 2.0 ms, accept 1.0 ms, id ID",
+             connect 2.0 ms, server handshake 1.0 ms, id ID",
         );
     }
 

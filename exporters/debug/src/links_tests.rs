@@ -178,7 +178,7 @@ fn other_metrics_are_counted_as_such() {
     };
     let mut duration = rtt(0, 10, 1, 0.1);
     duration.name = "ridley.link.connection.duration".to_owned();
-    let untold = ["ridley.link.out_of_order", "ridley.listener.drops"]
+    let untold = ["ridley.link.out_of_order.segments", "ridley.listener.drops"]
         .map(|name| Metric { name: name.to_owned(), ..sum(OPENED, 0, 10, &[], 1) });
     let ignored = links.push(&metrics([cpu, gauge, duration].into_iter().chain(untold)));
     assert_eq!(ignored, Ignored { unknown: 3, over_budget: 0 });

@@ -22,7 +22,7 @@ pub fn flow() -> FlowBuilder {
         response: Traffic::default(),
         rtt: None,
         connect: None,
-        accept: None,
+        server_handshake: None,
         local: Local::default(),
     })
 }
@@ -178,8 +178,8 @@ impl FlowBuilder {
 
     /// Sets how long the client took to complete the handshake.
     #[must_use]
-    pub fn accept(mut self, duration: Duration) -> Self {
-        self.0.accept = Some(duration);
+    pub fn server_handshake(mut self, duration: Duration) -> Self {
+        self.0.server_handshake = Some(duration);
         self
     }
 

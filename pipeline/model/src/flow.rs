@@ -52,7 +52,7 @@ pub struct Flow {
     /// How long the client took to answer the server's part of the handshake, as the server's socket measured it; on the
     /// server's first record only.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::time::optional_nanos")]
-    pub accept: Option<Duration>,
+    pub server_handshake: Option<Duration>,
     /// What the observer's kernel knows of its own end: input for the processors that give names.
     pub local: Local,
 }
@@ -205,7 +205,7 @@ pub struct Traffic {
     pub out_of_order_segments: u64,
     /// How long there was data to send that the receiver had no room for, summed over connections.
     #[serde(skip_serializing_if = "Duration::is_zero", with = "crate::time::nanos")]
-    pub window_limited: Duration,
+    pub receive_window_limited: Duration,
 }
 
 /// Round-trip time as the observer's socket measured it.

@@ -20,7 +20,7 @@ pub(crate) fn append(earlier: &mut Flow, later: Flow) {
         response,
         rtt,
         connect,
-        accept,
+        server_handshake,
         local,
     } = later;
     earlier.started = earlier.started.or(started);
@@ -31,7 +31,7 @@ pub(crate) fn append(earlier: &mut Flow, later: Flow) {
     add_traffic(&mut earlier.response, response);
     earlier.rtt = rtt.or(earlier.rtt);
     earlier.connect = earlier.connect.or(connect);
-    earlier.accept = earlier.accept.or(accept);
+    earlier.server_handshake = earlier.server_handshake.or(server_handshake);
     if earlier.local.process.is_none() {
         earlier.local.process = local.process;
     }
@@ -45,7 +45,7 @@ pub(crate) struct Known {
     /// Of what it received: what came out of order.
     received: Traffic,
     /// Of the server: how long the client took to complete the handshake.
-    accept: Option<Duration>,
+    server_handshake: Option<Duration>,
 }
 
 impl Known {
@@ -59,11 +59,11 @@ impl Known {
             sent: Traffic {
                 retransmitted_segments: sent.retransmitted_segments,
                 retransmitted_bytes: sent.retransmitted_bytes,
-                window_limited: sent.window_limited,
+                receive_window_limited: sent.receive_window_limited,
                 ..Traffic::default()
             },
             received: Traffic { out_of_order_segments: received.out_of_order_segments, ..Traffic::default() },
-            accept: flow.accept,
+            server_handshake: flow.server_handshake,
         }
     }
 
@@ -73,22 +73,22 @@ impl Known {
     }
 
     pub(crate) fn add(&mut self, other: Self) {
-        let Self { sent, received, accept } = other;
+        let Self { sent, received, server_handshake } = other;
         add_traffic(&mut self.sent, sent);
         add_traffic(&mut self.received, received);
-        self.accept = self.accept.or(accept);
+        self.server_handshake = self.server_handshake.or(server_handshake);
     }
 
     /// Adds it to a record of the other end: what one sent is what the other received.
     pub(crate) fn add_to_other(self, flow: &mut Flow) {
-        let Self { sent, received, accept } = self;
+        let Self { sent, received, server_handshake } = self;
         let (to_observer, from_observer) = match flow.observer {
             Observer::Client => (&mut flow.response, &mut flow.request),
             Observer::Server => (&mut flow.request, &mut flow.response),
         };
         add_traffic(to_observer, sent);
         add_traffic(from_observer, received);
-        flow.accept = flow.accept.or(accept);
+        flow.server_handshake = flow.server_handshake.or(server_handshake);
     }
 }
 
@@ -105,12 +105,12 @@ fn add_traffic(sum: &mut Traffic, other: Traffic) {
         retransmitted_segments,
         retransmitted_bytes,
         out_of_order_segments,
-        window_limited,
+        receive_window_limited,
     } = other;
     sum.bytes = sum.bytes.saturating_add(bytes);
     sum.segments = sum.segments.saturating_add(segments);
     sum.retransmitted_segments = sum.retransmitted_segments.saturating_add(retransmitted_segments);
     sum.retransmitted_bytes = sum.retransmitted_bytes.saturating_add(retransmitted_bytes);
     sum.out_of_order_segments = sum.out_of_order_segments.saturating_add(out_of_order_segments);
-    sum.window_limited = sum.window_limited.saturating_add(window_limited);
+    sum.receive_window_limited = sum.receive_window_limited.saturating_add(receive_window_limited);
 }

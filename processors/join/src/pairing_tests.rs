@@ -89,11 +89,11 @@ fn retransmissions_come_from_the_end_that_sent() {
 #[test]
 fn what_only_one_end_knows_is_joined() {
     let disordered = |segments| Traffic { out_of_order_segments: segments, ..Traffic::default() };
-    let limited = |secs| Traffic { window_limited: Duration::from_secs(secs), ..Traffic::default() };
-    let accept = Duration::from_millis(3);
+    let limited = |secs| Traffic { receive_window_limited: Duration::from_secs(secs), ..Traffic::default() };
+    let server_handshake = Duration::from_millis(3);
     check(
         &[
-            (0, server().opened(100).request_traffic(disordered(2)).accept(accept)),
+            (0, server().opened(100).request_traffic(disordered(2)).server_handshake(server_handshake)),
             (0, client().opened(100).response_traffic(disordered(1))),
             (10, server().response_traffic(limited(4))),
             (20, client().request_traffic(limited(5))),
@@ -105,7 +105,7 @@ fn what_only_one_end_knows_is_joined() {
                     .opened(100)
                     .request_traffic(disordered(2))
                     .response_traffic(disordered(1))
-                    .accept(accept),
+                    .server_handshake(server_handshake),
             ),
             (20, client().request_traffic(limited(5)).response_traffic(limited(4))),
         ],

@@ -90,7 +90,7 @@ pub(crate) struct Connection {
     // The same on the programs' clock, which no one sets; if a record told it.
     opened: Option<u64>,
     connect: Option<Duration>,
-    accept: Option<Duration>,
+    server_handshake: Option<Duration>,
     begin: Option<Begin>,
     end: Option<End>,
     rtt: Option<Rtt>,
@@ -134,7 +134,7 @@ impl Connection {
             started,
             opened: None,
             connect: None,
-            accept: None,
+            server_handshake: None,
             begin: Some(begin),
             end: None,
             rtt: None,
@@ -165,8 +165,8 @@ impl Connection {
         self
     }
 
-    pub(crate) fn with_accept(mut self, accept: Option<Duration>) -> Self {
-        self.accept = accept;
+    pub(crate) fn with_server_handshake(mut self, server_handshake: Option<Duration>) -> Self {
+        self.server_handshake = server_handshake;
         self
     }
 
@@ -290,7 +290,7 @@ impl Connection {
             response,
             rtt: self.rtt.take(),
             connect: self.connect.take(),
-            accept: self.accept.take(),
+            server_handshake: self.server_handshake.take(),
             local,
         };
         self.reported = self.seen;
@@ -339,7 +339,7 @@ fn deltas(new: Totals, old: Totals, tick: Duration) -> (Traffic, Traffic) {
         retransmitted_segments: new.segments_retransmitted - old.segments_retransmitted,
         retransmitted_bytes: new.bytes_retransmitted - old.bytes_retransmitted,
         out_of_order_segments: 0,
-        window_limited: tick.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)),
+        receive_window_limited: tick.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)),
     };
     let received = Traffic {
         bytes: new.received - old.received,
@@ -362,7 +362,7 @@ fn rtt(socket: &Socket) -> Option<Rtt> {
 
 /// Returns how long the client took to answer the server's part of the handshake: of a socket that was accepted just now
 /// that is the one round trip it has measured. It has none if its SYN was answered by a cookie.
-pub(crate) fn accept_duration(socket: &Socket) -> Option<Duration> {
+pub(crate) fn server_handshake(socket: &Socket) -> Option<Duration> {
     rtt(socket).map(|it| it.smoothed)
 }
 

@@ -212,7 +212,7 @@ mod tests {
         (who, when, what).prop_map(|(who, when, what)| {
             let (id, is_client, client, server, local) = who;
             let (started, (interval_start, interval_end), begin, end) = when;
-            let (request, response, rtt, connect, accept) = what;
+            let (request, response, rtt, connect, server_handshake) = what;
             let rtt = rtt.map(|(smoothed, min)| Rtt {
                 smoothed: Duration::from_nanos(smoothed),
                 min: Duration::from_nanos(min),
@@ -231,7 +231,7 @@ mod tests {
                 response,
                 rtt,
                 connect: connect.map(Duration::from_nanos),
-                accept: accept.map(Duration::from_nanos),
+                server_handshake: server_handshake.map(Duration::from_nanos),
                 local,
             }
         })
@@ -286,14 +286,14 @@ mod tests {
                 retransmitted_segments,
                 retransmitted_bytes,
                 out_of_order_segments,
-                window_limited,
+                receive_window_limited,
             ]| Traffic {
                 bytes,
                 segments,
                 retransmitted_segments,
                 retransmitted_bytes,
                 out_of_order_segments,
-                window_limited: Duration::from_nanos(window_limited),
+                receive_window_limited: Duration::from_nanos(receive_window_limited),
             },
         )
     }

@@ -8,7 +8,7 @@ use model::{CloseReason, End, Flow, Interval, Local, Process, Traffic, Transport
 use super::Tracker;
 use crate::{
     clock::Moment,
-    connection::{Connection, Ends, Key, accept_duration, address, observer},
+    connection::{Connection, Ends, Key, address, observer, server_handshake},
     listeners::Listener,
     verdict::{close_reason, failure_reason, loses_what_is_in_flight, reset_by},
 };
@@ -48,13 +48,13 @@ impl Tracker {
         };
         let connect =
             (*connecting_since != 0).then(|| Duration::from_nanos(time.saturating_sub(*connecting_since)));
-        let accept = if role == Role::Server { accept_duration(socket) } else { None };
+        let handshake = if role == Role::Server { server_handshake(socket) } else { None };
         let started = moment.wall_at(*time);
         let connection = Connection::opened(socket, key, Some(started), started)
             .with_opened(*time)
             .with_process(process)
             .with_connect(connect)
-            .with_accept(accept);
+            .with_server_handshake(handshake);
         self.walk.suspects.remove(&key);
         self.forget_old(socket);
         self.follow(connection);
@@ -155,7 +155,7 @@ impl Tracker {
             response: Traffic::default(),
             rtt: None,
             connect: None,
-            accept: None,
+            server_handshake: None,
             local: Local {
                 cgroup: self.cgroups.path(socket.cgroup),
                 netns: socket.netns,

@@ -57,9 +57,9 @@ fn a_server_tells_how_long_its_client_took_to_answer() {
         (Conn::client(3), 8 * 1_500, None),
     ] {
         world.open_socket(Socket { srtt, ..conn.socket() }, conn.role);
-        assert_eq!(world.one().accept, expected);
+        assert_eq!(world.one().server_handshake, expected);
         world.walk_sockets(&[Socket { srtt: 8 * 2_000, ..conn.transferred(10, 10).socket() }]);
-        assert_eq!(world.one().accept, None, "it is told once");
+        assert_eq!(world.one().server_handshake, None, "it is told once");
         world.close(conn.transferred(10, 10).finished());
         world.one();
     }
@@ -83,8 +83,8 @@ fn quality_is_told_by_direction() {
                 Role::Client => (request, response),
                 Role::Server => (response, request),
             };
-            assert_eq!((sent.out_of_order_segments, received.window_limited), (0, Duration::ZERO));
-            seen.push((received.out_of_order_segments, sent.window_limited.as_millis()));
+            assert_eq!((sent.out_of_order_segments, received.receive_window_limited), (0, Duration::ZERO));
+            seen.push((received.out_of_order_segments, sent.receive_window_limited.as_millis()));
         }
         assert_eq!(seen, [(3, 20), (0, 40)]);
     }
