@@ -3,27 +3,28 @@
 //! Everything runs on this host: the load's two ends and the agent share its cores. The load is a child process for
 //! the server and threads of this one for the client.
 
-pub(crate) mod agent;
 mod bulk;
-mod kernel;
-pub(crate) mod load;
-pub(crate) mod machine;
 mod pairs;
 mod report;
 mod web;
 
-use std::{fs, path::Path, thread, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-use self::{
-    agent::Agent,
-    kernel::StatsGuard,
-    load::{Client, Server},
-    report::{Budget, Report},
+use self::report::{Budget, Report};
+use crate::{
+    command,
+    lab::{
+        agent::Agent,
+        kernel::StatsGuard,
+        load::{Client, Server},
+        machine, pause,
+    },
+    packages,
+    workspace::Workspace,
 };
-use crate::{command, packages, workspace::Workspace};
 
 /// How long and how often to measure.
 #[derive(clap::Args)]
@@ -213,10 +214,4 @@ fn churn(binary: &Path, observed: Duration, report: &mut Report) -> anyhow::Resu
         Budget::AtMost(0.0),
     );
     agent.stop()
-}
-
-/// Waits: there is no runtime here whose timers could be awaited.
-#[expect(clippy::disallowed_methods, reason = "a bench measures what happens meanwhile")]
-pub(crate) fn pause(time: Duration) {
-    thread::sleep(time);
 }

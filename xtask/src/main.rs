@@ -13,6 +13,7 @@ mod deny;
 mod docs;
 mod ebpf;
 mod kernel_test;
+mod lab;
 mod packages;
 mod soak;
 mod structure;
@@ -23,8 +24,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The process in which the bench's server runs.
-const LOAD_SERVER: &str = "bench-load-server";
+/// The process in which the server of a load runs.
+const LOAD_SERVER: &str = "load-server";
 
 /// Builds, checks, tests and measures Ridley.
 #[derive(Parser)]
@@ -80,6 +81,6 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::KernelTest(options) => kernel_test::run(options),
         Task::Bench(options) => bench::run(options),
         Task::Soak(options) => soak::run(options),
-        Task::LoadServer => bench::load::serve(),
+        Task::LoadServer => lab::load::serve(),
     }
 }

@@ -16,12 +16,12 @@ use serde::Deserialize;
 
 use self::document::{Row, Section};
 use crate::{
-    bench::{
+    command,
+    lab::{
         agent::Agent,
         load::{Client, Server},
         machine, pause,
     },
-    command,
     workspace::Workspace,
 };
 

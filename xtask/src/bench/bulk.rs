@@ -11,10 +11,9 @@ use anyhow::{Context, bail};
 
 use super::{
     pairs::Pairs,
-    pause,
     report::{Budget, Report},
 };
-use crate::{command, packages::Tool};
+use crate::{command, lab::pause, packages::Tool};
 
 pub(super) const INSTALLED: &[Tool] =
     &[Tool { program: "iperf3", package: "iperf3", purpose: "one connection as fast as it goes" }];

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::agent::Agent;
+use crate::lab::agent::Agent;
 
 /// Medians of runs in pairs.
 pub(super) struct Pairs {

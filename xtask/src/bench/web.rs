@@ -12,10 +12,9 @@ use anyhow::{Context, bail};
 
 use super::{
     pairs::Pairs,
-    pause,
     report::{Budget, Report},
 };
-use crate::{command, packages::Tool};
+use crate::{command, lab::pause, packages::Tool};
 
 pub(super) const INSTALLED: &[Tool] =
     &[Tool { program: "wrk", package: "wrk", purpose: "requests as fast as the server answers" }];

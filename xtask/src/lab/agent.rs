@@ -30,7 +30,7 @@ impl Agent {
     /// Starts an agent, and waits until it serves its first link.
     pub(crate) fn start(binary: &Path) -> anyhow::Result<Self> {
         let endpoint = free_endpoint()?;
-        let config = std::env::temp_dir().join(format!("ridley-bench-{}.yaml", endpoint.port()));
+        let config = std::env::temp_dir().join(format!("ridley-lab-{}.yaml", endpoint.port()));
         fs::write(&config, config_text(endpoint))?;
         let began = Instant::now();
         let child = Command::new(binary)
@@ -113,7 +113,7 @@ impl Agent {
     }
 
     /// What the agent's programs have cost so far.
-    pub(super) fn programs(&self) -> anyhow::Result<Programs> {
+    pub(crate) fn programs(&self) -> anyhow::Result<Programs> {
         Programs::of(self.child.id())
     }
 

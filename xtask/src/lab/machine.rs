@@ -1,4 +1,4 @@
-//! Where and when a bench ran.
+//! This machine: what it is, and what it does.
 
 use std::{fs, path::Path, process::Command, thread, time::Duration};
 
@@ -28,13 +28,13 @@ pub(crate) fn describe(root: &Path) -> anyhow::Result<String> {
 }
 
 /// Time that all processors together have not been idle since the machine started.
-pub(super) fn busy_time() -> anyhow::Result<Duration> {
+pub(crate) fn busy_time() -> anyhow::Result<Duration> {
     let stat = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
     busy_ticks(&stat).map(duration)
 }
 
 /// Time on a processor of a process and of its threads, from the text of its `stat`.
-pub(super) fn cpu_time(stat: &str) -> anyhow::Result<Duration> {
+pub(crate) fn cpu_time(stat: &str) -> anyhow::Result<Duration> {
     // The name in brackets may contain anything; what follows the last bracket is field 3.
     let (_, fields) = stat.rsplit_once(')').context("stat of a process lacks its name")?;
     let mut times = fields.split_whitespace().skip(11).map(str::parse::<u64>);

@@ -7,12 +7,12 @@ use anyhow::{Context, ensure};
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// Keeps the kernel's accounting of BPF programs on; drop puts the switch back.
-pub(super) struct StatsGuard {
+pub(crate) struct StatsGuard {
     before: String,
 }
 
 impl StatsGuard {
-    pub(super) fn enable() -> anyhow::Result<Self> {
+    pub(crate) fn enable() -> anyhow::Result<Self> {
         let before = fs::read_to_string(SWITCH).with_context(|| format!("cannot read {SWITCH}"))?;
         fs::write(SWITCH, "1").with_context(|| format!("cannot write {SWITCH}"))?;
         Ok(Self { before })
@@ -22,29 +22,29 @@ impl StatsGuard {
 impl Drop for StatsGuard {
     fn drop(&mut self) {
         if let Err(error) = fs::write(SWITCH, self.before.trim()) {
-            eprintln!("bench: cannot put {SWITCH} back to {}: {error}", self.before.trim());
+            eprintln!("cannot put {SWITCH} back to {}: {error}", self.before.trim());
         }
     }
 }
 
 /// What programs have cost while the accounting was on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cost {
-    pub(super) runs: u64,
-    pub(super) time: Duration,
+pub(crate) struct Cost {
+    pub(crate) runs: u64,
+    pub(crate) time: Duration,
 }
 
 /// The programs of one process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Programs {
+pub(crate) struct Programs {
     /// Those that the kernel runs when a socket changes.
-    pub(super) on_events: Cost,
+    pub(crate) on_events: Cost,
     /// Those that the process runs when it samples.
-    pub(super) on_demand: Cost,
+    pub(crate) on_demand: Cost,
 }
 
 /// Returns how much of the kernel's memory the maps of a process take.
-pub(super) fn maps_bytes(pid: u32) -> anyhow::Result<u64> {
+pub(crate) fn maps_bytes(pid: u32) -> anyhow::Result<u64> {
     maps_bytes_of(&infos(pid)?)
 }
 
@@ -76,7 +76,7 @@ fn number(info: &HashMap<&str, &str>, key: &str) -> anyhow::Result<u64> {
 
 impl Programs {
     /// Reads the open files of a process: programs, and the links that attach some of them.
-    pub(super) fn of(pid: u32) -> anyhow::Result<Self> {
+    pub(crate) fn of(pid: u32) -> anyhow::Result<Self> {
         Self::from_fdinfo(&infos(pid)?)
     }
 
@@ -103,7 +103,7 @@ impl Programs {
         Ok(this)
     }
 
-    pub(super) fn since(&self, before: &Self) -> Self {
+    pub(crate) fn since(&self, before: &Self) -> Self {
         Self {
             on_events: self.on_events.since(before.on_events),
             on_demand: self.on_demand.since(before.on_demand),

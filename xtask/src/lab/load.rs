@@ -34,7 +34,7 @@ impl Server {
     pub(crate) fn start() -> anyhow::Result<Self> {
         let program = env::current_exe()?;
         let mut child = Command::new(program)
-            .arg(super::super::LOAD_SERVER)
+            .arg(crate::LOAD_SERVER)
             .stdout(Stdio::piped())
             .stdin(Stdio::piped())
             .spawn()?;
@@ -151,7 +151,7 @@ impl Client {
 mod tests {
     use super::*;
 
-    /// A bench whose load counts wrong would find the agent wrong.
+    /// What counts its load wrong would find the agent wrong.
     #[test]
     fn connections_are_made_no_faster_than_asked() {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
