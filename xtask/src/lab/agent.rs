@@ -1,6 +1,7 @@
 //! The agent under test: a real `ridley` with the default pipeline, without its table.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -112,6 +113,19 @@ impl Agent {
         Ok(kernel::maps_bytes(self.child.id())? as f64 / 1024.0 / 1024.0)
     }
 
+    /// How many entries are in each map of the agent's programs that can fill up, by the map's name.
+    pub(crate) fn map_entries(&self) -> anyhow::Result<BTreeMap<String, usize>> {
+        kernel::map_entries(self.child.id())
+    }
+
+    /// What the agent says of itself, and the kernel of its programs, as far as it is not zero: what one needs to know to
+    /// find out what it counted wrong.
+    pub(crate) fn account(&self) -> anyhow::Result<Vec<String>> {
+        let mut account = told_of_itself(&self.scrape()?);
+        account.extend(kernel::refused_runs(self.child.id())?);
+        Ok(account)
+    }
+
     /// What the agent's programs have cost so far.
     pub(crate) fn programs(&self) -> anyhow::Result<Programs> {
         Programs::of(self.child.id())
@@ -163,6 +177,15 @@ impl Drop for Agent {
     }
 }
 
+/// Returns the samples that are of the agent and not zero, not those of what it observes.
+fn told_of_itself(exposition: &str) -> Vec<String> {
+    let is_of_itself = |it: &&str| {
+        it.starts_with("ridley_") && !["ridley_link_", "ridley_listener_"].iter().any(|of| it.starts_with(of))
+    };
+    let samples = exposition.lines().filter(is_of_itself).filter(|it| !it.ends_with(" 0"));
+    samples.map(str::to_owned).collect()
+}
+
 /// Adds up the series of a metric that have a label.
 fn sum(exposition: &str, metric: &str, label: &str) -> anyhow::Result<f64> {
     let series = exposition.lines().filter_map(|it| it.strip_prefix(metric)).filter(|it| it.starts_with('{'));
@@ -193,6 +216,19 @@ service:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_zero_is_told_of_itself() {
+        let exposition = "\
+# TYPE ridley_ebpf_torn_total counter
+ridley_ebpf_torn_total 0
+ridley_ebpf_skipped_total{reason=\"nested\"} 10
+ridley_link_io_bytes_total{direction=\"request\"} 7
+ridley_listener_queue_limit{port=\"80\"} 128
+target_info{service_name=\"ridley\"} 1
+";
+        assert_eq!(told_of_itself(exposition), ["ridley_ebpf_skipped_total{reason=\"nested\"} 10"]);
+    }
 
     #[test]
     fn series_of_one_metric_with_one_label_are_added_up() {

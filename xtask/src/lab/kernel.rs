@@ -1,10 +1,28 @@
 //! What the kernel says of the time that a process's programs take.
 
-use std::{collections::HashMap, fs, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
 
+use crate::{command, packages::Tool};
+
+/// What [`map_entries`] needs.
+pub(crate) const INSTALLED: &[Tool] = &[Tool {
+    program: "bpftool",
+    package: "bpftool",
+    purpose: "what is in the maps of the agent's programs",
+}];
+
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+// https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h, `enum bpf_map_type`
+const HASH: &str = "1";
+const LRU_HASH: &str = "9";
 
 /// Keeps the kernel's accounting of BPF programs on; drop puts the switch back.
 pub(crate) struct StatsGuard {
@@ -45,18 +63,59 @@ pub(crate) struct Programs {
 
 /// Returns how much of the kernel's memory the maps of a process take.
 pub(crate) fn maps_bytes(pid: u32) -> anyhow::Result<u64> {
-    maps_bytes_of(&infos(pid)?)
+    let infos = infos(pid)?;
+    let bytes = maps_bytes_of(&infos)?;
+    ensure!(bytes > 0, "the agent has no maps");
+    Ok(bytes)
 }
 
 fn maps_bytes_of(infos: &[String]) -> anyhow::Result<u64> {
-    let mut maps = HashMap::new();
-    for info in infos.iter().map(|it| fields(it)).filter(|it| it.contains_key("map_type")) {
-        let bytes = number(&info, "memlock")?;
-        // One map may be open more than once.
-        maps.insert(info.get("map_id").copied().unwrap_or_default().to_owned(), bytes);
-    }
-    ensure!(!maps.is_empty(), "the agent has no maps");
-    Ok(maps.into_values().sum())
+    maps_of(infos).values().map(|info| number(info, "memlock")).sum()
+}
+
+/// Returns how many entries are in each hash map of a process, by the map's name.
+pub(crate) fn map_entries(pid: u32) -> anyhow::Result<BTreeMap<String, usize>> {
+    let infos = infos(pid)?;
+    let maps = maps_of(&infos);
+    let hashes = maps.iter().filter(|(_, info)| [HASH, LRU_HASH].contains(&info["map_type"]));
+    hashes
+        .map(|(id, _)| Ok((map_name(&about_map("show", id)?)?, n_entries(&about_map("dump", id)?)?)))
+        .collect()
+}
+
+fn about_map(command: &str, id: &str) -> anyhow::Result<serde_json::Value> {
+    let answer = command::output(Command::new("bpftool").args(["--json", "map", command, "id", id]))?;
+    serde_json::from_str(&answer).context("bpftool did not answer in JSON")
+}
+
+fn map_name(shown: &serde_json::Value) -> anyhow::Result<String> {
+    let name = shown.pointer("/name").and_then(serde_json::Value::as_str);
+    Ok(name.context("bpftool does not tell a map's name")?.to_owned())
+}
+
+fn n_entries(dumped: &serde_json::Value) -> anyhow::Result<usize> {
+    Ok(dumped.as_array().context("bpftool does not tell a map's entries")?.len())
+}
+
+/// Returns how often the kernel did not run a program of a process because it was running already, as lines.
+pub(crate) fn refused_runs(pid: u32) -> anyhow::Result<Vec<String>> {
+    Ok(refused_runs_of(&infos(pid)?))
+}
+
+fn refused_runs_of(infos: &[String]) -> Vec<String> {
+    let programs = infos
+        .iter()
+        .map(|it| fields(it))
+        .filter_map(|it| Some((it.get("prog_id")?.to_string(), it.get("recursion_misses")?.to_string())));
+    // One program may be open more than once.
+    let programs: BTreeMap<_, _> = programs.filter(|(_, misses)| misses != "0").collect();
+    programs.into_iter().map(|(id, misses)| format!("program {id}: recursion_misses {misses}")).collect()
+}
+
+/// Returns what the kernel says of each map by its id; one may be open more than once.
+fn maps_of(infos: &[String]) -> HashMap<&str, HashMap<&str, &str>> {
+    let infos = infos.iter().map(|it| fields(it)).filter(|it| it.contains_key("map_type"));
+    infos.filter_map(|info| Some((*info.get("map_id")?, info))).collect()
 }
 
 /// Reads what the kernel says of the open files of a process.
@@ -164,7 +223,23 @@ run_cnt:\t30
         let map = |id: u32, bytes: u64| format!("map_type:\t27\nmemlock:\t{bytes}\nmap_id:\t{id}\n");
         let infos = [map(1, 4096), map(2, 8192), map(1, 4096), ATTACHED.to_owned()];
         assert_eq!(maps_bytes_of(&infos).unwrap(), 4096 + 8192);
-        maps_bytes_of(&[ATTACHED.to_owned()]).unwrap_err();
+        assert_eq!(maps_bytes_of(&[ATTACHED.to_owned()]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_program_that_was_not_run_is_told_once() {
+        let program = |id, misses| format!("prog_type:\t17\nprog_id:\t{id}\nrecursion_misses:\t{misses}\n");
+        let infos = [program(41, 3), program(41, 3), program(42, 0), ATTACHED.to_owned()];
+        assert_eq!(refused_runs_of(&infos), ["program 41: recursion_misses 3"]);
+    }
+
+    #[test]
+    fn bpftool_tells_a_maps_name_and_entries() {
+        let shown = serde_json::json!({"id": 7, "type": "hash", "name": "HANDSHAKES", "max_entries": 8192});
+        assert_eq!(map_name(&shown).unwrap(), "HANDSHAKES");
+        let entry = serde_json::json!({"key": ["0x01"], "value": ["0x00"]});
+        assert_eq!(n_entries(&serde_json::json!([entry, entry])).unwrap(), 2);
+        n_entries(&serde_json::json!({"error": "get map: No such file"})).unwrap_err();
     }
 
     fn cost(runs: u64, nanos: u64) -> Cost {

@@ -43,6 +43,11 @@ impl Row {
         Self { what: what.to_owned(), found: format!("{found}"), expected: Some(verdict) }
     }
 
+    pub(super) fn at_least(what: &str, found: f64, limit: f64) -> Self {
+        let verdict = (format!(">= {limit}"), found >= limit);
+        Self { what: what.to_owned(), found: format!("{found:.0}"), expected: Some(verdict) }
+    }
+
     pub(super) fn at_most(what: &str, found: f64, limit: f64) -> Self {
         let verdict = (format!("<= {limit}"), found <= limit);
         Self { what: what.to_owned(), found: format!("{found:.2}"), expected: Some(verdict) }
@@ -118,6 +123,9 @@ mod tests {
         assert!(!rows(Row::exact("n", 2.0, 3.0)).is_as_expected());
         assert!(rows(Row::at_most("n", 3.0, 3.0)).is_as_expected());
         assert!(!rows(Row::at_most("n", 3.1, 3.0)).is_as_expected());
+        assert!(!rows(Row::at_most("n", f64::NAN, 3.0)).is_as_expected(), "what could not be measured");
+        assert!(rows(Row::at_least("n", 3.0, 3.0)).is_as_expected());
+        assert!(!rows(Row::at_least("n", 2.9, 3.0)).is_as_expected());
         let text = rows(Row::exact("n", 2.0, 3.0)).markdown("A machine");
         assert!(text.contains("| n | 2 | 3 | **not met** |"), "{text}");
     }
