@@ -80,30 +80,22 @@ impl Encoder {
         for (name, direction) in [("request", request), ("response", response)] {
             let Direction { bytes, retransmits, retransmitted_bytes, out_of_order, receive_window_limited } =
                 direction;
-            points.bytes.push(point.number_with(*bytes, "direction", name));
-            points.retransmits.push(point.number_with(*retransmits, "direction", name));
-            // Most links know none of these.
+            // What is zero too: a rate misses the first of a counter that begins with it.
             for (value, points_of_metric) in [
+                (*bytes, &mut points.bytes),
+                (*retransmits, &mut points.retransmits),
                 (*retransmitted_bytes, &mut points.retransmitted_bytes),
                 (*out_of_order, &mut points.out_of_order),
             ] {
-                if value > 0 {
-                    points_of_metric.push(point.number_with(value, "direction", name));
-                    points.n_points += 1;
-                }
+                points_of_metric.push(point.number_with(value, "direction", name));
             }
-            if !receive_window_limited.is_zero() {
-                points.receive_window_limited.push(point.seconds_with(
-                    *receive_window_limited,
-                    "direction",
-                    name,
-                ));
-                points.n_points += 1;
-            }
+            let limited = point.seconds_with(*receive_window_limited, "direction", name);
+            points.receive_window_limited.push(limited);
+            points.n_points += 5;
         }
         points.opened.push(point.number(*opened));
         points.active.push(point.number(u64::from(link.active)));
-        points.n_points += 6;
+        points.n_points += 2;
         for (reason, count) in CloseReason::ALL.into_iter().zip(closed) {
             // The ordinary reason is there from the start, so that its first increase is one.
             if *count > 0 || reason == CloseReason::Normal {
