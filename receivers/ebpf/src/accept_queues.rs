@@ -1,6 +1,9 @@
 //! What listening sockets drop, and how long their queues are.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    net::IpAddr,
+};
 
 use abi::ListeningSocket;
 use model::{Endpoint, Interval, Listener, Local, Transport, UnixNanos};
@@ -10,19 +13,25 @@ use crate::connection::address;
 /// More listening sockets than a node has; what comes later is left out, and counted.
 const MAX_SOCKETS: usize = 1 << 14;
 
+/// Walks in a row that may miss a socket before it is forgotten: found again as a new one, all it ever dropped would count
+/// once more.
+const MAX_MISSED: u32 = 16;
+
 /// What is known of each listening socket's queue; does no I/O.
 #[derive(Debug, Default)]
 pub(crate) struct AcceptQueues {
     queues: HashMap<Key, Queue>,
-    // Whether every socket older than the receiver is known, so that what others have dropped happened since.
-    knows_the_old: bool,
+    // Those that there is something to report of, each once.
+    due: VecDeque<Key>,
     walk: u64,
     walked_at: UnixNanos,
-    n_due: usize,
+    // Whether the last walk found every socket, so that one which it did not find is younger.
+    knows_all: bool,
+    has_left_out: bool,
 }
 
 /// Names a listening socket: its inode number, or where it listens if it has none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) netns: u32,
     pub(crate) address: IpAddr,
@@ -33,95 +42,133 @@ pub(crate) struct Key {
 #[derive(Debug)]
 struct Queue {
     cgroup: u64,
-    // Dropped since it listens: as of now, and as of the last report.
-    seen: u32,
-    reported: u32,
-    reported_at: UnixNanos,
+    // What the socket said when it was found last.
+    drops: u32,
     queued: u32,
     limit: u32,
-    walk: u64,
+    // Since when nothing was reported, and what it has dropped since.
+    reported_at: UnixNanos,
+    unreported: u64,
     is_due: bool,
+    walk: u64,
+    n_missed: u32,
 }
 
 impl AcceptQueues {
     /// Begins a walk.
     pub(crate) fn begin_walk(&mut self) {
         self.walk += 1;
+        self.has_left_out = false;
     }
 
     /// Takes a socket that the walk found. Returns whether there was room for it.
     pub(crate) fn on_socket(&mut self, socket: &ListeningSocket, now: UnixNanos) -> bool {
         let ListeningSocket { inode, netns, port, drops, queued, queue_limit, cgroup, .. } = *socket;
         let key = Key { netns, address: address(socket.address), port, inode };
-        if self.queues.len() >= MAX_SOCKETS && !self.queues.contains_key(&key) {
-            return false;
-        }
-        // What a socket dropped before the receiver knew of it is not counted, but of one that is younger it is.
-        let (reported, reported_at) = if self.knows_the_old { (0, self.walked_at) } else { (drops, now) };
-        let queue = self.queues.entry(key).or_insert_with(|| Queue {
-            cgroup,
-            seen: reported,
-            reported,
-            reported_at,
-            queued,
-            limit: queue_limit,
-            walk: 0,
-            is_due: false,
-        });
-        queue.seen = drops;
+        let is_full = self.queues.len() >= MAX_SOCKETS;
+        let queue = match self.queues.entry(key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(_) if is_full => {
+                self.has_left_out = true;
+                return false;
+            }
+            Entry::Vacant(entry) => {
+                // What a socket dropped before it could be known is not counted, but of one that is younger it is.
+                let (drops, reported_at) = if self.knows_all { (0, self.walked_at) } else { (drops, now) };
+                entry.insert(Queue {
+                    cgroup,
+                    drops,
+                    queued,
+                    limit: queue_limit,
+                    reported_at,
+                    unreported: 0,
+                    is_due: false,
+                    walk: 0,
+                    n_missed: 0,
+                })
+            }
+        };
+        queue.unreported = queue.unreported.saturating_add(growth(queue.drops, drops).into());
+        queue.drops = drops;
         queue.queued = queued;
         queue.limit = queue_limit;
         queue.walk = self.walk;
-        self.n_due += usize::from(!queue.is_due);
-        queue.is_due = true;
+        queue.n_missed = 0;
+        queue.enqueue(key, &mut self.due);
         true
     }
 
-    /// Ends a walk. Sockets that a complete one did not find are gone; what they dropped since the last one is not known.
+    /// Ends a walk. A socket that a complete one did not find listens no more: nobody waits and nobody may. What it dropped
+    /// since it was found last is not known.
     pub(crate) fn end_walk(&mut self, is_complete: bool, now: UnixNanos) {
-        self.walked_at = now;
-        if !is_complete {
-            return;
-        }
-        self.knows_the_old = true;
-        let Self { queues, walk, n_due, .. } = self;
-        queues.retain(|_, queue| {
-            let is_gone = queue.walk != *walk && queue.seen == queue.reported;
-            *n_due -= usize::from(is_gone && queue.is_due);
-            !is_gone
+        let Self { queues, due, walk, walked_at, knows_all, has_left_out } = self;
+        *walked_at = now;
+        *knows_all = is_complete && !*has_left_out;
+        queues.retain(|key, queue| {
+            if queue.walk == *walk {
+                return true;
+            }
+            queue.n_missed += 1;
+            let is_over = is_complete || queue.n_missed >= MAX_MISSED;
+            if is_over && (queue.queued, queue.limit) != (0, 0) {
+                (queue.queued, queue.limit) = (0, 0);
+                queue.enqueue(*key, due);
+            }
+            queue.is_due || queue.n_missed < MAX_MISSED
         });
     }
 
     /// Returns how many sockets there is to report of.
-    pub(crate) const fn n_due(&self) -> usize {
-        self.n_due
+    pub(crate) fn n_due(&self) -> usize {
+        self.due.len()
     }
 
-    /// Makes a report of each socket that was walked since the last. `local` tells what is known of a socket, by its cgroup
-    /// too; without it, it is left out.
-    pub(crate) fn take_reports(&mut self, mut local: impl FnMut(Key, u64) -> Option<Local>) -> Vec<Listener> {
-        let now = self.walked_at;
-        let mut reports = Vec::with_capacity(self.n_due);
-        self.n_due = 0;
-        for (key, queue) in self.queues.iter_mut().filter(|(_, it)| it.is_due) {
-            let Queue { cgroup, seen, reported, reported_at, queued, limit, is_due, .. } = queue;
-            *is_due = false;
-            let dropped = u64::from(seen.wrapping_sub(*reported));
-            let interval = Interval { start: *reported_at, end: now };
-            (*reported, *reported_at) = (*seen, now);
-            let Some(local) = local(*key, *cgroup) else { continue };
+    /// Makes up to `max` reports, of sockets that were walked or missed since their last. `local` tells what is known of a
+    /// socket, by its cgroup too; without it, it is left out.
+    pub(crate) fn take_reports(
+        &mut self,
+        max: usize,
+        mut local: impl FnMut(Key, u64) -> Option<Local>,
+    ) -> Vec<Listener> {
+        let Self { queues, due, walked_at, .. } = self;
+        let mut reports = Vec::with_capacity(max.min(due.len()));
+        while reports.len() < max
+            && let Some(key) = due.pop_front()
+        {
+            let Some(queue) = queues.get_mut(&key) else { continue };
+            queue.is_due = false;
+            let interval = Interval { start: queue.reported_at, end: *walked_at };
+            queue.reported_at = *walked_at;
+            let dropped = std::mem::take(&mut queue.unreported);
+            let Some(local) = local(key, queue.cgroup) else { continue };
             reports.push(Listener {
                 transport: Transport::Tcp,
                 server: Endpoint::new(key.address, key.port),
                 interval,
                 dropped,
-                queued: *queued,
-                queue_limit: *limit,
+                queued: queue.queued,
+                queue_limit: queue.limit,
                 local,
             });
         }
         reports
     }
+}
+
+impl Queue {
+    fn enqueue(&mut self, key: Key, due: &mut VecDeque<Key>) {
+        if !self.is_due {
+            self.is_due = true;
+            due.push_back(key);
+        }
+    }
+}
+
+/// Returns how much a counter has grown that begins again at zero after 2^32; one that is smaller is another socket's in
+/// the same place, which began at zero.
+fn growth(before: u32, now: u32) -> u32 {
+    let growth = now.wrapping_sub(before);
+    if growth <= u32::MAX / 2 { growth } else { now }
 }
 
 #[cfg(test)]
@@ -135,11 +182,22 @@ mod tests {
     fn drops_count_from_the_receivers_start() {
         let mut queues = AcceptQueues::default();
         walk(&mut queues, &[socket(1, 40)]);
-        assert_eq!(take(&mut queues), [0]);
+        check(&mut queues, &[(1, 0, LIMIT)]);
         walk(&mut queues, &[socket(1, 42), socket(2, 5)]);
-        assert_eq!(take(&mut queues), [2, 5]);
+        check(&mut queues, &[(1, 2, LIMIT), (2, 5, LIMIT)]);
         walk(&mut queues, &[socket(1, 42), socket(2, 6)]);
-        assert_eq!(take(&mut queues), [0, 1]);
+        check(&mut queues, &[(1, 0, LIMIT), (2, 1, LIMIT)]);
+    }
+
+    /// Whether a socket is new does not show after a walk that may have missed it.
+    #[test]
+    fn what_a_socket_of_unknown_age_dropped_is_not_counted() {
+        let mut queues = AcceptQueues::default();
+        walk(&mut queues, &[socket(1, 40)]);
+        incomplete_walk(&mut queues, &[socket(1, 40)]);
+        walk(&mut queues, &[socket(1, 40), socket(2, 7)]);
+        walk(&mut queues, &[socket(1, 40), socket(2, 8)]);
+        check(&mut queues, &[(1, 0, LIMIT), (2, 1, LIMIT)]);
     }
 
     /// A pipeline that does not take reports gets what they would have told in a later one.
@@ -150,53 +208,134 @@ mod tests {
         walk(&mut queues, &[socket(1, 3)]);
         walk(&mut queues, &[socket(1, 4)]);
         assert_eq!(queues.n_due(), 1);
-        assert_eq!(take(&mut queues), [4]);
-        assert_eq!((queues.n_due(), take(&mut queues)), (0, vec![]));
+        check(&mut queues, &[(1, 4, LIMIT)]);
+        assert_eq!(queues.n_due(), 0);
+        check(&mut queues, &[]);
     }
 
-    /// Of a socket that is gone nothing stays, once all that is known of it was told.
     #[test]
-    fn a_socket_that_is_gone_is_forgotten() {
+    fn reports_are_taken_in_parts() {
+        let mut queues = AcceptQueues::default();
+        walk(&mut queues, &[1, 2, 3, 4, 5].map(|inode| socket(inode, 0)));
+        let taken: Vec<_> = (0..4).map(|_| queues.take_reports(2, local).len()).collect();
+        assert_eq!(taken, [2, 2, 1, 0]);
+    }
+
+    /// Nothing shows a server that is gone but the absence of its socket: its queue must not seem to be full for ever.
+    #[test]
+    fn a_socket_that_is_gone_has_no_queue_and_is_forgotten() {
         let mut queues = AcceptQueues::default();
         walk(&mut queues, &[socket(1, 0), socket(2, 0)]);
-        take(&mut queues);
         walk(&mut queues, &[socket(1, 7), socket(2, 0)]);
-        queues.begin_walk();
-        queues.end_walk(false, UnixNanos(0));
-        assert_eq!(queues.queues.len(), 2, "a walk that missed some proves nothing");
-        walk(&mut queues, &[]);
-        assert_eq!(take(&mut queues), [7]);
+        walk(&mut queues, &[socket(2, 0)]);
+        check(&mut queues, &[(1, 7, 0), (2, 0, LIMIT)]);
+        for _ in 1..MAX_MISSED {
+            walk(&mut queues, &[socket(2, 0)]);
+            check(&mut queues, &[(2, 0, LIMIT)]);
+        }
+        assert_eq!(queues.queues.len(), 1);
+    }
+
+    /// The report that tells of its end is not lost with it, however late it is taken.
+    #[test]
+    fn a_socket_that_is_gone_stays_until_that_is_reported() {
+        let mut queues = AcceptQueues::default();
+        walk(&mut queues, &[socket(1, 0)]);
+        check(&mut queues, &[(1, 0, LIMIT)]);
+        for _ in 0..2 * MAX_MISSED {
+            walk(&mut queues, &[]);
+        }
+        check(&mut queues, &[(1, 0, 0)]);
         walk(&mut queues, &[]);
         assert_eq!((queues.queues.len(), queues.n_due()), (0, 0));
     }
 
+    /// A walk beside which others begin and cease to listen may miss one, and none of its drops count twice for that.
+    #[test]
+    fn a_socket_that_walks_missed_goes_on_where_it_was() {
+        let mut queues = AcceptQueues::default();
+        walk(&mut queues, &[socket(1, 40)]);
+        for _ in 1..MAX_MISSED {
+            walk(&mut queues, &[]);
+        }
+        walk(&mut queues, &[socket(1, 42)]);
+        check(&mut queues, &[(1, 2, LIMIT)]);
+    }
+
+    #[test]
+    fn a_walk_that_did_not_see_everything_tells_no_end() {
+        let mut queues = AcceptQueues::default();
+        walk(&mut queues, &[socket(1, 0)]);
+        check(&mut queues, &[(1, 0, LIMIT)]);
+        for _ in 1..MAX_MISSED {
+            incomplete_walk(&mut queues, &[]);
+            check(&mut queues, &[]);
+        }
+        // Should none ever see everything again, what is gone must not stay for ever.
+        incomplete_walk(&mut queues, &[]);
+        check(&mut queues, &[(1, 0, 0)]);
+        incomplete_walk(&mut queues, &[]);
+        assert_eq!(queues.queues.len(), 0);
+    }
+
+    /// The kernel counts in 32 bits; without an inode number a server that was started again has the name of the old.
+    #[test]
+    fn a_counter_goes_on_or_begins_anew() {
+        assert_eq!(growth(3, 5), 2);
+        assert_eq!(growth(u32::MAX - 1, 3), 5);
+        assert_eq!(growth(40, 2), 2);
+    }
+
+    /// One that there was no room for is not taken for new when there is.
     #[test]
     fn there_is_no_room_for_any_number() {
         let mut queues = AcceptQueues::default();
         let n = MAX_SOCKETS as u64;
+        queues.begin_walk();
         assert!((0..n).all(|inode| queues.on_socket(&socket(inode, 0), UnixNanos(0))));
-        assert!(!queues.on_socket(&socket(n, 0), UnixNanos(0)));
+        assert!(!queues.on_socket(&socket(n, 9), UnixNanos(0)));
         assert!(queues.on_socket(&socket(0, 0), UnixNanos(0)), "one that is known");
+        queues.end_walk(true, UnixNanos(0));
+        queues.queues.clear();
+        queues.due.clear();
+        walk(&mut queues, &[socket(n, 9)]);
+        check(&mut queues, &[(n, 0, LIMIT)]);
     }
 
+    const LIMIT: u32 = 128;
+
     fn walk(queues: &mut AcceptQueues, sockets: &[ListeningSocket]) {
+        walk_as(queues, sockets, true);
+    }
+
+    fn incomplete_walk(queues: &mut AcceptQueues, sockets: &[ListeningSocket]) {
+        walk_as(queues, sockets, false);
+    }
+
+    fn walk_as(queues: &mut AcceptQueues, sockets: &[ListeningSocket], is_complete: bool) {
         queues.begin_walk();
         for socket in sockets {
             assert!(queues.on_socket(socket, UnixNanos(1)));
         }
-        queues.end_walk(true, UnixNanos(1));
+        queues.end_walk(is_complete, UnixNanos(1));
     }
 
-    /// Returns what each socket dropped, in the order of their inodes.
-    fn take(queues: &mut AcceptQueues) -> Vec<u64> {
-        let netns =
-            |key: Key, _cgroup| Some(Local { netns: u32::try_from(key.inode).unwrap(), ..Local::default() });
-        let mut reports = queues.take_reports(netns);
-        reports.sort_by_key(|it| it.local.netns);
-        reports.iter().map(|it| it.dropped).collect()
+    /// Compares what is reported: inode number, drops, and limit of the queue.
+    #[track_caller]
+    fn check(queues: &mut AcceptQueues, expected: &[(u64, u64, u32)]) {
+        let reports = queues.take_reports(usize::MAX, local);
+        let mut found: Vec<_> =
+            reports.iter().map(|it| (u64::from(it.local.netns), it.dropped, it.queue_limit)).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+    }
+
+    /// Tells the inode number, in a place where a report has room for it.
+    fn local(key: Key, _cgroup: u64) -> Option<Local> {
+        Some(Local { netns: u32::try_from(key.inode).unwrap(), ..Local::default() })
     }
 
     fn socket(inode: u64, drops: u32) -> ListeningSocket {
-        ListeningSocket { inode, drops, port: 80, ..ListeningSocket::zeroed() }
+        ListeningSocket { inode, drops, port: 80, queue_limit: LIMIT, ..ListeningSocket::zeroed() }
     }
 }

@@ -65,7 +65,7 @@ impl Metrics {
             telemetry.counter(
                 "ridley.ebpf.walks",
                 "{walk}",
-                "Walks of the kernel's tables of connections, by what they saw.",
+                "Walks of the kernel's tables of sockets, by what they saw.",
                 &[("outcome", outcome)],
             )
         };

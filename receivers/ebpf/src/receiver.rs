@@ -4,7 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use abi::{SkipReason, Socket};
 use component::{BoxError, BoxFuture, Episode, EpisodeChange, ErrorChain, Output, Receiver, Shutdown};
-use model::{Batch, Flow, Flows, Listeners};
+use model::{Batch, Flow, Flows, Listener, Listeners};
 use tokio::{
     task::yield_now,
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
@@ -18,7 +18,7 @@ use crate::{
     metrics::Metrics,
     own::Own,
     seed::Seed,
-    source::{Source, Step},
+    source::{ListeningStep, Source, Step},
     tracker::Tracker,
 };
 
@@ -27,6 +27,7 @@ const MAX_BATCH: usize = 256;
 
 // Blocks of 128 KiB the allocator gets from the kernel and gives back, page by page: a batch must be smaller.
 const _: () = assert!(MAX_BATCH * size_of::<Flow>() < 128 * 1024);
+const _: () = assert!(size_of::<Listener>() <= size_of::<Flow>());
 
 /// How long nothing was skipped before the log says that it is over.
 const QUIET: Duration = Duration::from_mins(1);
@@ -42,6 +43,7 @@ pub(crate) struct EbpfReceiver<S> {
     sockets: Vec<Socket>,
     walk_fails: bool,
     skipping: Episode,
+    listeners_turn: bool,
 }
 
 /// Everything that can happen.
@@ -76,6 +78,7 @@ impl<S: Source + 'static> EbpfReceiver<S> {
             sockets: Vec::new(),
             walk_fails: false,
             skipping: Episode::new(QUIET),
+            listeners_turn: false,
         }
     }
 
@@ -111,12 +114,7 @@ impl<S: Source + 'static> EbpfReceiver<S> {
     /// Sends a batch. While the pipeline does not take it, the kernel's buffer is drained all the same: what cannot be
     /// sent yet is merged per connection.
     async fn send(&mut self, output: &Output, clockwork: &mut Clockwork) -> Result<(), BoxError> {
-        let listeners = self.tracker.take_listener_reports();
-        let batch = if listeners.is_empty() {
-            Batch::Flows(Flows { records: self.tracker.take_reports(MAX_BATCH) })
-        } else {
-            Batch::Listeners(Listeners { records: listeners })
-        };
+        let batch = self.next_batch();
         if batch.n_items() == 0 {
             // All that there was to report is held back, or the agent's own.
             return Ok(());
@@ -133,6 +131,16 @@ impl<S: Source + 'static> EbpfReceiver<S> {
                 return Ok(());
             }
             self.handle(event).await;
+        }
+    }
+
+    /// Takes what is to be sent next: connections and listening sockets in turns, so that neither wait for all of the other.
+    fn next_batch(&mut self) -> Batch {
+        self.listeners_turn = !self.listeners_turn && self.tracker.has_listener_reports();
+        if self.listeners_turn {
+            Batch::Listeners(Listeners { records: self.tracker.take_listener_reports(MAX_BATCH) })
+        } else {
+            Batch::Flows(Flows { records: self.tracker.take_reports(MAX_BATCH) })
         }
     }
 
@@ -153,46 +161,44 @@ impl<S: Source + 'static> EbpfReceiver<S> {
 
     /// Walks all sockets. Each step's are taken after the records that are older than it.
     async fn sample(&mut self) {
-        match self.walks().await {
+        match self.walk_all().await {
             Ok(()) if self.walk_fails => {
                 self.walk_fails = false;
-                info!("connections are sampled again");
+                info!("sockets are sampled again");
             }
             Ok(()) => {}
             Err(err) => {
                 self.metrics.failed_walks.add(1);
                 if !self.walk_fails {
                     self.walk_fails = true;
-                    warn!(error = %ErrorChain(&err), "cannot sample connections; their begins and ends are still observed");
+                    warn!(error = %ErrorChain(&err), "cannot sample sockets; begins and ends of connections are still observed");
                 }
             }
         }
-        self.sample_listening().await;
         self.report_skipped();
     }
 
-    /// Walks all listening sockets. One that cannot be run is told by the walk of connections, which cannot either.
-    async fn sample_listening(&mut self) {
+    async fn walk_all(&mut self) -> Result<(), RunProgramError> {
+        self.walks().await?;
+        self.walk_listening().await
+    }
+
+    /// Walks all listening sockets, if the kernel tells where they are.
+    async fn walk_listening(&mut self) -> Result<(), RunProgramError> {
         let mut sockets = Vec::new();
         let mut next = Some(0);
         let mut is_complete = true;
         while let Some(first) = next {
-            match self.source.walk_listening(first, &mut sockets) {
-                None => return,
-                Some(Err(_)) => {
-                    self.metrics.failed_walks.add(1);
-                    return;
-                }
-                Some(Ok(step)) => {
-                    next = step.next;
-                    is_complete &= step.complete;
-                }
-            }
+            let Some(step) = self.source.walk_listening(first, &mut sockets) else { return Ok(()) };
+            let ListeningStep { next: following, complete } = step?;
+            next = following;
+            is_complete &= complete;
             yield_now().await;
         }
         self.tracker.name_cgroups_of(&sockets);
         self.name_cgroups();
         self.tracker.on_listening_sockets(&sockets, is_complete, (self.now)());
+        Ok(())
     }
 
     fn report_skipped(&mut self) {

@@ -12,7 +12,6 @@ use model::{Begin, CloseReason, End, Signal, UnixNanos};
 use tokio::sync::Notify;
 
 use super::*;
-use crate::source::ListeningStep;
 
 /// Every component's promises, with a kernel of a few sockets.
 #[tokio::test(start_paused = true)]
@@ -21,6 +20,7 @@ async fn complies() {
     kernel.open(1);
     kernel.open(2);
     kernel.close(2, 70);
+    kernel.listen(3);
     Compliance::new(kernel.factory(), env!("CARGO_MANIFEST_DIR")).check().await;
 }
 
@@ -179,6 +179,64 @@ async fn what_the_programs_skipped_is_a_metric() {
     }
 }
 
+/// What listening sockets tell is sent in batches of the same bound, and does not keep connections waiting.
+#[tokio::test(start_paused = true)]
+async fn listening_sockets_are_sent_in_turns_with_connections() {
+    let kernel = Kernel::default();
+    for n in 1..=600 {
+        kernel.open(n);
+        kernel.listen(n);
+    }
+    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 1h").await;
+    let mut sizes = Vec::new();
+    while let Some(batch) = harness.recv_within(Duration::from_secs(1)).await {
+        sizes.push((matches!(batch, Batch::Listeners(_)), batch.n_items()));
+    }
+    let [listeners, flows] =
+        [true, false].map(|it| sizes.iter().filter(move |(is, _)| *is == it).map(|(_, n)| *n));
+    assert_eq!((listeners.collect::<Vec<_>>(), flows.sum::<u64>()), (vec![256, 256, 88], 600), "{sizes:?}");
+    let last = |of_listeners| sizes.iter().rposition(|(is, _)| *is == of_listeners).unwrap();
+    assert!(last(true).abs_diff(last(false)) <= 1, "{sizes:?}");
+}
+
+/// A queue is told at each sample, what was dropped once.
+#[tokio::test(start_paused = true)]
+async fn listening_sockets_are_sampled_each_interval() {
+    let kernel = Kernel::default();
+    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 5s").await;
+    kernel.after_the_first_walk().await;
+    kernel.listen(1);
+    let mut told = Vec::new();
+    for drops in [3, 3, 5] {
+        kernel.change(|it| it.listening[0].drops = drops);
+        told.push(recv_listener(&mut harness).await);
+    }
+    kernel.change(|it| it.listening.clear());
+    told.push(recv_listener(&mut harness).await);
+    assert_eq!(told, [(3, 128), (0, 128), (2, 128), (0, 0)]);
+}
+
+/// Without them the rest goes on, and it shows.
+#[tokio::test(start_paused = true)]
+async fn a_walk_of_listening_sockets_that_fails_is_counted() {
+    let kernel = Kernel::default();
+    kernel.open(1);
+    kernel.change(|it| it.listening_fails = true);
+    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 1s").await;
+    assert_eq!(recv(&mut harness).await.len(), 1);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let failed = harness.value("ridley.ebpf.walks", &[("outcome", "failed")]);
+    assert!((4..=6).contains(&failed), "{failed} walks failed");
+}
+
+/// Returns what the next report says: drops, and the limit of the queue.
+async fn recv_listener(harness: &mut Harness) -> (u64, u32) {
+    match harness.recv().await {
+        Some(Batch::Listeners(listeners)) => (listeners.records[0].dropped, listeners.records[0].queue_limit),
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn recv(harness: &mut Harness) -> Vec<Flow> {
     records(harness.recv().await.expect("the receiver runs"))
 }
@@ -203,7 +261,9 @@ struct State {
     records: VecDeque<ConnectionRecord>,
     n_walks: u32,
     is_walked: bool,
+    listening: Vec<ListeningSocket>,
     walks_fail: bool,
+    listening_fails: bool,
     skipped: u64,
 }
 
@@ -229,6 +289,11 @@ impl Kernel {
                 Socket { state: state::SYN_SENT, ..socket(number, 0) },
             ));
         });
+    }
+
+    fn listen(&self, inode: u32) {
+        let socket = ListeningSocket { inode: inode.into(), queue_limit: 128, ..ListeningSocket::zeroed() };
+        self.change(|it| it.listening.push(socket));
     }
 
     fn transfer(&self, number: u32, total: u64) {
@@ -291,8 +356,7 @@ impl Source for Kernel {
     fn begin_walk(&mut self) -> Result<bool, RunProgramError> {
         let mut state = self.state.lock().unwrap();
         if state.walks_fail {
-            let source = Box::new(aya::programs::ProgramError::NotLoaded);
-            return Err(RunProgramError { program: "boot", source });
+            return Err(cannot_run("boot"));
         }
         state.is_walked = false;
         Ok(true)
@@ -312,9 +376,14 @@ impl Source for Kernel {
     fn walk_listening(
         &mut self,
         _first: u32,
-        _sockets: &mut Vec<ListeningSocket>,
+        sockets: &mut Vec<ListeningSocket>,
     ) -> Option<Result<ListeningStep, RunProgramError>> {
-        None
+        let state = self.state.lock().unwrap();
+        if state.listening_fails {
+            return Some(Err(cannot_run("walk_listening")));
+        }
+        sockets.extend(&state.listening);
+        Some(Ok(ListeningStep { next: None, complete: true }))
     }
 
     fn name_cgroup(&mut self, _node: u64) -> Result<CgroupNames, RunProgramError> {
@@ -324,6 +393,10 @@ impl Source for Kernel {
     fn skipped(&self, _reason: SkipReason) -> Option<u64> {
         Some(self.state.lock().unwrap().skipped)
     }
+}
+
+fn cannot_run(program: &'static str) -> RunProgramError {
+    RunProgramError { program, source: Box::new(aya::programs::ProgramError::NotLoaded) }
 }
 
 fn record(kind: RecordKind, socket: Socket) -> ConnectionRecord {

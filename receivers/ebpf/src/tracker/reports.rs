@@ -63,7 +63,7 @@ impl Reports {
 impl Tracker {
     /// Returns whether there is something to report.
     pub(crate) fn has_reports(&self) -> bool {
-        !self.reports.queue.is_empty() || self.accept_queues.n_due() > 0
+        !self.reports.queue.is_empty() || self.has_listener_reports()
     }
 
     /// Returns how many records there are to report.
@@ -71,10 +71,15 @@ impl Tracker {
         self.reports.queue.len() + self.accept_queues.n_due()
     }
 
-    /// Takes the reports on listening sockets out.
-    pub(crate) fn take_listener_reports(&mut self) -> Vec<Listener> {
+    /// Returns whether there is something to report of listening sockets.
+    pub(crate) fn has_listener_reports(&self) -> bool {
+        self.accept_queues.n_due() > 0
+    }
+
+    /// Takes up to `max` reports on listening sockets out.
+    pub(crate) fn take_listener_reports(&mut self, max: usize) -> Vec<Listener> {
         let Self { accept_queues, listeners, cgroups, own, .. } = self;
-        accept_queues.take_reports(|key, cgroup| {
+        accept_queues.take_reports(max, |key, cgroup| {
             let listener = listeners.of_inode(key.netns, key.port, key.inode);
             let process = listener.map(|it| it.process.clone());
             let is_passed = !own.is_agent(process.as_ref()) || own.includes();
