@@ -172,7 +172,7 @@ impl Entry {
     pub(crate) fn condense(mut self, step: &mut Step<'_>) -> (ConnectionId, Outline) {
         self.release(step);
         step.report.condensed += 1;
-        step.report.miss(self.untold);
+        step.report.missed.add(self.untold);
         let Self { id, decision, client, server, .. } = self;
         let owner = decision.expect("what was held has been decided").owner();
         let outline =

@@ -17,5 +17,6 @@ mod processor;
 pub use self::{
     config::Config,
     factory::factory,
+    merge::Missed,
     pairing::{Pairing, Report},
 };

@@ -67,11 +67,6 @@ impl Known {
         }
     }
 
-    /// Returns how many segments were sent again.
-    pub(crate) const fn retransmits(&self) -> u64 {
-        self.sent.retransmitted_segments
-    }
-
     pub(crate) fn add(&mut self, other: Self) {
         let Self { sent, received, server_handshake } = other;
         add_traffic(&mut self.sent, sent);
@@ -89,6 +84,39 @@ impl Known {
         add_traffic(to_observer, sent);
         add_traffic(from_observer, received);
         flow.server_handshake = flow.server_handshake.or(server_handshake);
+    }
+}
+
+/// What an end told that no record could take any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// Segments that were sent again.
+    pub retransmits: u64,
+    /// Payload bytes that were sent again.
+    pub retransmitted_bytes: u64,
+    /// Segments that arrived out of order.
+    pub out_of_order_segments: u64,
+    /// How long there was data to send that the other end had no room for.
+    pub receive_window_limited: Duration,
+    /// Handshakes that the server timed.
+    pub server_handshakes: u64,
+}
+
+impl Missed {
+    pub(crate) fn add(&mut self, untold: Known) {
+        let Known { sent, received, server_handshake } = untold;
+        let Self {
+            retransmits,
+            retransmitted_bytes,
+            out_of_order_segments,
+            receive_window_limited,
+            server_handshakes,
+        } = self;
+        *retransmits = retransmits.saturating_add(sent.retransmitted_segments);
+        *retransmitted_bytes = retransmitted_bytes.saturating_add(sent.retransmitted_bytes);
+        *out_of_order_segments = out_of_order_segments.saturating_add(received.out_of_order_segments);
+        *receive_window_limited = receive_window_limited.saturating_add(sent.receive_window_limited);
+        *server_handshakes += u64::from(server_handshake.is_some());
     }
 }
 

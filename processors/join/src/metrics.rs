@@ -1,7 +1,7 @@
 use component::{Counter, Dropped, Gauge, Telemetry};
 use model::Signal;
 
-use crate::pairing::Report;
+use crate::{merge::Missed, pairing::Report};
 
 /// What the processor tells of itself.
 #[derive(Debug)]
@@ -14,9 +14,70 @@ pub(crate) struct Instruments {
     forgotten: Counter,
     mismatched_connections: Counter,
     mismatched_bytes: Counter,
-    missed_retransmits: Counter,
+    missed: MissedCounters,
     dropped_shutdown: Counter,
     remembered: Gauge,
+}
+
+/// See [`Missed`].
+#[derive(Debug)]
+struct MissedCounters {
+    retransmits: Counter,
+    retransmitted_bytes: Counter,
+    out_of_order_segments: Counter,
+    receive_window_limited_millis: Counter,
+    server_handshakes: Counter,
+}
+
+impl MissedCounters {
+    fn new(telemetry: &Telemetry) -> Self {
+        let counter =
+            |name, unit, description| -> Counter { telemetry.counter(name, unit, description, &[]) };
+        Self {
+            retransmits: counter(
+                "ridley.join.missed.retransmits",
+                "{segment}",
+                "Retransmitted segments that the other end reported when no record could take them any more.",
+            ),
+            retransmitted_bytes: counter(
+                "ridley.join.missed.retransmitted.bytes",
+                "By",
+                "Retransmitted bytes that the other end reported when no record could take them any more.",
+            ),
+            out_of_order_segments: counter(
+                "ridley.join.missed.out_of_order.segments",
+                "{segment}",
+                "Segments out of order that the other end reported when no record could take them any more.",
+            ),
+            receive_window_limited_millis: counter(
+                "ridley.join.missed.receive_window_limited.time",
+                "ms",
+                "Time limited by the window that the other end reported when no record could take it any more.",
+            ),
+            server_handshakes: counter(
+                "ridley.join.missed.server_handshakes",
+                "{connection}",
+                "Connections whose server reported its time of the handshake when no record could take it any more.",
+            ),
+        }
+    }
+
+    fn add(&self, missed: Missed) {
+        let Missed {
+            retransmits,
+            retransmitted_bytes,
+            out_of_order_segments,
+            receive_window_limited,
+            server_handshakes,
+        } = missed;
+        self.retransmits.add(retransmits);
+        self.retransmitted_bytes.add(retransmitted_bytes);
+        self.out_of_order_segments.add(out_of_order_segments);
+        // The kernel counts in ticks, which are whole milliseconds on most.
+        let millis = u64::try_from(receive_window_limited.as_millis()).unwrap_or(u64::MAX);
+        self.receive_window_limited_millis.add(millis);
+        self.server_handshakes.add(server_handshakes);
+    }
 }
 
 impl Instruments {
@@ -64,11 +125,7 @@ impl Instruments {
                 "By",
                 "Bytes by which the two ends of a connection differ, both directions added.",
             ),
-            missed_retransmits: counter(
-                "ridley.join.missed.retransmits",
-                "{segment}",
-                "Retransmitted segments that the other end reported when no record could take them any more.",
-            ),
+            missed: MissedCounters::new(telemetry),
             dropped_shutdown: telemetry.dropped(Signal::Flows, Dropped::SHUTDOWN),
             remembered: telemetry.gauge(
                 "ridley.join.connections",
@@ -94,7 +151,7 @@ impl Instruments {
             forgotten,
             mismatched_connections,
             mismatched_bytes,
-            missed_retransmits,
+            missed,
         } = report;
         self.merged.add(merged);
         self.late.add(late);
@@ -104,7 +161,7 @@ impl Instruments {
         self.forgotten.add(forgotten);
         self.mismatched_connections.add(mismatched_connections);
         self.mismatched_bytes.add(mismatched_bytes);
-        self.missed_retransmits.add(missed_retransmits);
+        self.missed.add(missed);
         self.remembered.set(i64::try_from(n_remembered).unwrap_or(i64::MAX));
     }
 }

@@ -9,7 +9,7 @@ use model::{ConnectionId, ConnectionMap, Flow, Flows, Observer};
 
 use crate::{
     entry::{Entry, Step},
-    merge::Known,
+    merge::{Known, Missed},
     outline::{Outline, Outlines},
 };
 
@@ -59,8 +59,8 @@ pub struct Report {
     pub mismatched_connections: u64,
     /// Bytes by which they differ.
     pub mismatched_bytes: u64,
-    /// Retransmitted segments that the other end reported when no record could take them any more.
-    pub missed_retransmits: u64,
+    /// What the other end told that no record could take any more.
+    pub missed: Missed,
 }
 
 impl Pairing {
@@ -158,7 +158,7 @@ impl Pairing {
             self.fire(at, id, at, out);
         }
         for entry in self.entries.drain() {
-            self.report.miss(entry.untold());
+            self.report.missed.add(entry.untold());
         }
         self.outlines.clear();
     }
@@ -185,7 +185,7 @@ impl Pairing {
             out.push(flow);
         } else {
             self.report.merged += 1;
-            self.report.miss(Known::of(&flow));
+            self.report.missed.add(Known::of(&flow));
         }
         if !outline.is_over() {
             self.report.forgotten += self.outlines.put(id, outline);
@@ -219,7 +219,7 @@ impl Pairing {
 
     fn forget(&mut self, id: ConnectionId) {
         if let Some(entry) = self.entries.remove(id, Observer::Client) {
-            self.report.miss(entry.untold());
+            self.report.missed.add(entry.untold());
         }
     }
 
@@ -238,10 +238,6 @@ impl Report {
         let bytes = entry.difference();
         self.mismatched_bytes = self.mismatched_bytes.saturating_add(bytes);
         self.mismatched_connections += u64::from(bytes > 0);
-    }
-
-    pub(crate) fn miss(&mut self, untold: Known) {
-        self.missed_retransmits = self.missed_retransmits.saturating_add(untold.retransmits());
     }
 }
 

@@ -411,17 +411,26 @@ fn a_connection_that_is_condensed_while_it_closes_counts_once() {
     assert_eq!(out.len(), 1);
 }
 
-/// Retransmissions that only the other end knows have no record to go to.
+/// What only the other end knows has no record to go to.
 #[test]
-fn retransmissions_at_the_other_end_of_a_condensed_connection_are_missed() {
-    let resent = Traffic { retransmitted_segments: 3, ..Traffic::default() };
+fn what_the_other_end_of_a_condensed_connection_knows_is_missed() {
+    let sent = Traffic { retransmitted_segments: 3, ..poor(2) };
     let mut pairing = small();
     let (now, mut out) = (Instant::now(), Vec::new());
     for n in 1..=3 {
         pairing.push(client().id(n).opened(100).build(), now, &mut out);
     }
-    pairing.push(server().id(1).response_traffic(resent).build(), now, &mut out);
-    assert_eq!(pairing.take_report().missed_retransmits, 3);
+    let disordered = Traffic { out_of_order_segments: 4, ..Traffic::default() };
+    let record = server().id(1).response_traffic(sent).request_traffic(disordered);
+    pairing.push(record.server_handshake(Duration::from_millis(1)).build(), now, &mut out);
+    let expected = Missed {
+        retransmits: 3,
+        retransmitted_bytes: sent.retransmitted_bytes,
+        out_of_order_segments: 4,
+        receive_window_limited: sent.receive_window_limited,
+        server_handshakes: 1,
+    };
+    assert_eq!(pairing.take_report().missed, expected);
 }
 
 /// Far beyond the memory even the owner is forgotten, which is counted: such a connection may count twice.
@@ -544,13 +553,13 @@ proptest! {
         prop_assert!(counted.request == own.request || counted.request == own.request.max(arrived));
         prop_assert_eq!(counted.response, own.response);
         prop_assert_eq!((counted.n_begun, counted.n_ended), (1, own.n_ended));
-        prop_assert_eq!(counted.resent + report.missed_retransmits, own.resent + other.resent);
+        prop_assert_eq!(counted.quality + sum(report.missed), own.quality + other.quality);
         let n_in = (n_client + n_server) as u64;
         prop_assert_eq!(out.len() as u64 + report.merged, n_in);
     }
 
     /// Whatever comes, in whatever order: nothing grows beyond its bound, each record comes out or is counted as
-    /// merged, so does each retransmission or it is counted as missed, and nothing is left at the end.
+    /// merged, so does whatever only one end knows or it is counted as missed, and nothing is left at the end.
     #[test]
     fn nothing_grows_and_nothing_stays(
         records in prop::collection::vec((anything(), 0..700_u64), 0..200),
@@ -559,7 +568,8 @@ proptest! {
         let mut pairing = Pairing::new(WAIT, NonZeroUsize::new(max_connections).unwrap());
         let (mut now, mut out) = (Instant::now(), Vec::new());
         let n_records = records.len() as u64;
-        let n_resent: u64 = records.iter().map(|(flow, _)| Totals::of(std::slice::from_ref(flow)).resent).sum();
+        let quality: u64 =
+            records.iter().map(|(flow, _)| Totals::of(std::slice::from_ref(flow)).quality).sum();
         let (mut merged, mut missed) = (0, 0);
         for (flow, pause) in records {
             now += Duration::from_millis(pause);
@@ -567,14 +577,14 @@ proptest! {
             pairing.push(flow, now, &mut out);
             let report = pairing.take_report();
             merged += report.merged;
-            missed += report.missed_retransmits;
+            missed += sum(report.missed);
             prop_assert!(pairing.len() <= max_connections);
             prop_assert!(pairing.timers.len() <= 2 * max_connections);
         }
         pairing.finish(&mut out);
         let report = pairing.take_report();
         prop_assert_eq!(out.len() as u64 + merged + report.merged, n_records);
-        prop_assert_eq!(Totals::of(&out).resent + missed + report.missed_retransmits, n_resent);
+        prop_assert_eq!(Totals::of(&out).quality + missed + sum(report.missed), quality);
         prop_assert!(pairing.is_empty());
         prop_assert_eq!(pairing.next_due(), None);
     }
@@ -599,13 +609,13 @@ fn history(observer: Observer) -> impl Strategy<Value = Vec<Flow>> {
     (deltas, any::<bool>()).prop_map(move |(deltas, ends)| {
         let n_records = deltas.len();
         let record = |(idx, (request, response, resent))| {
-            let sent = Traffic { retransmitted_segments: resent, ..Traffic::default() };
             let mut flow = flow().observer(observer).started(100).build();
-            let own = match observer {
-                Observer::Client => &mut flow.request,
-                Observer::Server => &mut flow.response,
+            let (sent, received) = match observer {
+                Observer::Client => (&mut flow.request, &mut flow.response),
+                Observer::Server => (&mut flow.response, &mut flow.request),
             };
-            *own = sent;
+            *sent = poor(resent);
+            received.out_of_order_segments = resent;
             flow.request.bytes = request;
             flow.response.bytes = response;
             flow.begin = (idx == 0).then_some(Begin::Opened);
@@ -621,7 +631,7 @@ fn history(observer: Observer) -> impl Strategy<Value = Vec<Flow>> {
 fn anything() -> impl Strategy<Value = Flow> {
     (1..8_u32, any::<bool>(), any::<bool>(), any::<bool>(), 0..3_u64).prop_map(
         |(id, is_client, begins, ends, hours)| {
-            let resent = Traffic { retransmitted_segments: 1, ..Traffic::default() };
+            let resent = poor(1);
             let flow = flow().id(id).started(hours * 3_600);
             let mut flow = match is_client {
                 true => flow.request_traffic(resent).build(),
@@ -638,22 +648,51 @@ fn anything() -> impl Strategy<Value = Flow> {
 struct Totals {
     request: u64,
     response: u64,
-    resent: u64,
+    /// All that only one end knows, added up.
+    quality: u64,
     n_begun: usize,
     n_ended: usize,
 }
 
 impl Totals {
     fn of(records: &[Flow]) -> Self {
-        let resent = |it: &Flow| it.request.retransmitted_segments + it.response.retransmitted_segments;
+        let quality = |it: &Flow| {
+            [it.request, it.response].map(|it| {
+                let millis = u64::try_from(it.receive_window_limited.as_millis()).unwrap();
+                it.retransmitted_segments + it.retransmitted_bytes + it.out_of_order_segments + millis
+            })
+        };
         Self {
             request: records.iter().map(|it| it.request.bytes).sum(),
             response: records.iter().map(|it| it.response.bytes).sum(),
-            resent: records.iter().map(resent).sum(),
+            quality: records.iter().flat_map(quality).sum(),
             n_begun: records.iter().filter(|it| it.begin.is_some()).count(),
             n_ended: records.iter().filter(|it| it.end.is_some()).count(),
         }
     }
+}
+
+/// Makes what an end tells of what it sent badly; each number is another.
+fn poor(n: u64) -> Traffic {
+    Traffic {
+        retransmitted_segments: n,
+        retransmitted_bytes: 1_000 * n,
+        receive_window_limited: Duration::from_millis(1_000_000 * n),
+        ..Traffic::default()
+    }
+}
+
+/// Adds up what was missed as [`Totals::of`] adds up what was told.
+fn sum(missed: Missed) -> u64 {
+    let Missed {
+        retransmits,
+        retransmitted_bytes,
+        out_of_order_segments,
+        receive_window_limited,
+        server_handshakes: _,
+    } = missed;
+    let millis = u64::try_from(receive_window_limited.as_millis()).unwrap();
+    retransmits + retransmitted_bytes + out_of_order_segments + millis
 }
 
 /// Runs records that come at milliseconds from the start, and says when what came out.
