@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use component_test::{Compliance, Harness, flow, flows};
+use component_test::{Compliance, Harness, flow, flows, listener, listeners};
 use links_connector::factory;
 use model::{Batch, CloseReason, Traffic};
 use opentelemetry_proto::tonic::metrics::v1::{NumberDataPoint, metric, number_data_point};
@@ -15,7 +15,11 @@ async fn the_connector_does_what_every_component_does() {
         flow().rtt(Duration::from_micros(120)).response(1_000),
         flow().started(1).closed(CloseReason::Normal).interval(2, 3),
     ];
-    Compliance::new(factory(), env!("CARGO_MANIFEST_DIR")).input(flows(records)).check().await;
+    Compliance::new(factory(), env!("CARGO_MANIFEST_DIR"))
+        .input(flows(records))
+        .input(listeners([listener()]))
+        .check()
+        .await;
 }
 
 /// Totals come at each interval, also when nothing happened in it: whoever reads them must see that they still hold.

@@ -78,7 +78,9 @@ impl DebugExporter {
                         }
                     }
                     Some(Batch::Flows(flows)) => self.print(flows.records.iter().map(line)),
-                    Some(Batch::Listeners(listeners)) => self.print(listeners.records.iter().map(listener_line)),
+                    Some(Batch::Listeners(listeners)) => {
+                        self.print(listeners.records.iter().filter_map(listener_line));
+                    }
                     None => break,
                 },
                 () = sleep_until(due), if due.is_some() => {

@@ -65,9 +65,13 @@ pub(crate) fn line(flow: &Flow) -> String {
     line
 }
 
-/// Writes a report on a listening socket as one line, without its end.
-pub(crate) fn listener_line(listener: &Listener) -> String {
+/// Writes a report on a listening socket as one line, without its end; `None` if nobody waits and nothing was dropped, which
+/// each of them says at every sample.
+pub(crate) fn listener_line(listener: &Listener) -> Option<String> {
     let Listener { transport, server, interval, dropped, queued, queue_limit, local: _ } = listener;
+    if *dropped == 0 && *queued == 0 {
+        return None;
+    }
     let mut line = format!(
         "{} {} {} listening, {queued} of {queue_limit} waiting",
         text::time_of_day(interval.end),
@@ -77,7 +81,7 @@ pub(crate) fn listener_line(listener: &Listener) -> String {
     if *dropped > 0 {
         line += &format!(", dropped {}", text::count(*dropped));
     }
-    line
+    Some(line)
 }
 
 fn endpoint(endpoint: &Endpoint) -> String {
@@ -113,7 +117,7 @@ fn state(begin: Option<Begin>, end: Option<End>) -> String {
 mod tests {
     use std::time::Duration;
 
-    use component_test::{FlowBuilder, flow};
+    use component_test::{FlowBuilder, flow, listener};
     use model::{CloseReason, Entity, FailureReason, Observer, Traffic, kind};
 
     use super::*;
@@ -156,20 +160,11 @@ mod tests {
     }
 
     #[test]
-    fn a_listening_socket_has_a_line() {
-        let mut listener = Listener {
-            transport: model::Transport::Tcp,
-            server: Endpoint::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 80),
-            interval: flow().interval(0, 1).build().interval,
-            dropped: 0,
-            queued: 3,
-            queue_limit: 128,
-            local: model::Local::default(),
-        };
-        let line = "00:00:01 tcp 0.0.0.0:80 listening, 3 of 128 waiting";
-        assert_eq!(listener_line(&listener), line);
-        listener.dropped = 7;
-        assert_eq!(listener_line(&listener), format!("{line}, dropped 7"));
+    fn a_listening_socket_has_a_line_if_there_is_something_to_say() {
+        let line = |queued, dropped| listener_line(&Listener { queued, dropped, ..listener() });
+        assert_eq!(line(0, 0), None);
+        assert_eq!(line(3, 0).unwrap(), "00:00:01 tcp 0.0.0.0:80 listening, 3 of 128 waiting");
+        assert_eq!(line(0, 7).unwrap(), "00:00:01 tcp 0.0.0.0:80 listening, 0 of 128 waiting, dropped 7");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is expected of every component.
 
-use component_test::{Compliance, flow, flows};
-use model::{Batch, CloseReason, Metrics};
+use component_test::{Compliance, flow, flows, listener, listeners};
+use model::{Batch, CloseReason, Listener, Metrics};
 use opentelemetry_proto::tonic::metrics::v1::{
     Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric::Data,
 };
@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 async fn complies() {
     Compliance::new(debug_exporter::factory(), env!("CARGO_MANIFEST_DIR"))
         .input(flows([flow().opened(1).request(5), flow().closed(CloseReason::Normal)]))
+        .input(listeners([listener(), Listener { dropped: 3, ..listener() }]))
         .input(Batch::Metrics(metrics("ridley.link.bytes")))
         .input(Batch::Metrics(metrics("process.cpu.time")))
         .check()

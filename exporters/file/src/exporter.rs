@@ -35,8 +35,9 @@ impl FileExporter {
             let n_items = batch.n_items();
             let flows = match batch {
                 Batch::Flows(flows) => flows,
+                // The format has lines for flow records alone, so that this is no drop.
                 Batch::Listeners(_) => {
-                    instruments.no_record.add(n_items);
+                    instruments.unwritten_listeners.add(n_items);
                     continue;
                 }
                 Batch::Metrics(_) => {

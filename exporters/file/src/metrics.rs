@@ -5,8 +5,8 @@ use model::Signal;
 #[derive(Debug)]
 pub(crate) struct Instruments {
     pub(crate) write_failed: Counter,
-    pub(crate) no_record: Counter,
     pub(crate) wrong_signal: Counter,
+    pub(crate) unwritten_listeners: Counter,
     pub(crate) written: Counter,
     pub(crate) rotations: Counter,
 }
@@ -15,8 +15,13 @@ impl Instruments {
     pub(crate) fn new(telemetry: &Telemetry) -> Self {
         Self {
             write_failed: telemetry.dropped(Signal::Flows, "write_failed"),
-            no_record: telemetry.dropped(Signal::Flows, "no_record"),
             wrong_signal: telemetry.dropped(Signal::Metrics, "wrong_signal"),
+            unwritten_listeners: telemetry.counter(
+                "ridley.file.unwritten.listeners",
+                "{item}",
+                "Reports on listening sockets, which the format of the file has no line for.",
+                &[],
+            ),
             written: telemetry.counter("ridley.file.written", "By", "Bytes written to the file.", &[]),
             rotations: telemetry.counter(
                 "ridley.file.rotations",

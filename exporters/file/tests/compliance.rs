@@ -1,7 +1,7 @@
 //! What is expected of every component, and what only this one promises, through its public face.
 
 use component::ErrorChain;
-use component_test::{Compliance, Harness, flow, flows, points};
+use component_test::{Compliance, Harness, flow, flows, listener, listeners, points};
 use model::{CloseReason, Flow};
 use tempfile::TempDir;
 
@@ -12,6 +12,7 @@ async fn complies() {
     Compliance::new(file_exporter::factory(), env!("CARGO_MANIFEST_DIR"))
         .settings(format!("path: {}", path.display()))
         .input(flows([flow().opened(1), flow().closed(CloseReason::Normal)]))
+        .input(listeners([listener()]))
         .check()
         .await;
 }
@@ -40,6 +41,21 @@ async fn what_is_no_flow_record_is_counted() {
     let outcome = harness.finish().await;
     outcome.result.unwrap();
     assert_eq!(outcome.ledger.dropped, 3);
+}
+
+/// They come with flow records, and the file has no lines for them: that is no loss to warn of.
+#[tokio::test]
+async fn listening_sockets_are_not_written_and_no_drop() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("flows.jsonl");
+    let harness = Harness::start(&file_exporter::factory(), &format!("path: {}", path.display())).await;
+    harness.send(listeners([listener(), listener()])).await;
+    harness.send(flows([flow()])).await;
+    let outcome = harness.finish().await;
+    outcome.result.unwrap();
+    assert_eq!((outcome.ledger.consumed, outcome.ledger.dropped), (3, 0));
+    assert_eq!(component_test::value(&outcome.registry, "ridley.file.unwritten.listeners", &[]), 2);
+    assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1);
 }
 
 /// Whoever reads the error knows what to change, and where.

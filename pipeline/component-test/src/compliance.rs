@@ -7,7 +7,7 @@ use std::{
 
 use component::{Factory, Kind};
 use figment::value::{Dict, Value};
-use model::Batch;
+use model::{Batch, Signal};
 use tokio::time;
 
 use crate::{
@@ -60,7 +60,7 @@ impl Compliance {
         self
     }
 
-    /// Adds a batch that the component is given. Every signal it accepts needs one with items.
+    /// Adds a batch that the component is given. Every kind that it must take needs one with items.
     #[must_use]
     pub fn input(mut self, batch: Batch) -> Self {
         self.input.push(batch);
@@ -141,9 +141,20 @@ impl Compliance {
     ///
     /// With what the component does wrong.
     pub async fn check_run(&self) {
+        let expect = |what: &str, is_that: fn(&Batch) -> bool| {
+            let is_given = self.input.iter().any(|it| is_that(it) && it.n_items() > 0);
+            assert!(is_given, "the check needs input of {what}");
+        };
         for signal in self.factory.accepts() {
-            let given = self.input.iter().any(|it| it.signal() == *signal && it.n_items() > 0);
-            assert!(given, "the check needs input of {signal}, which the component accepts");
+            match signal {
+                Signal::Flows => {
+                    expect("flows", |it| matches!(it, Batch::Flows(_)));
+                    expect("listening sockets, which come with flows", |it| {
+                        matches!(it, Batch::Listeners(_))
+                    });
+                }
+                Signal::Metrics => expect("metrics", |it| matches!(it, Batch::Metrics(_))),
+            }
         }
         let outcome = self.run(&self.input).await;
         self.check_ledger(&self.input, &outcome);

@@ -1,7 +1,7 @@
 //! Fakes, and the compliance check that every component runs.
 //!
 //! [`Harness`] runs one component between channels that the test holds. [`Compliance`] is the list of what is expected
-//! of every component, whatever it does. [`flow`] builds flow records in a line.
+//! of every component, whatever it does. [`flow`] builds flow records in a line, [`listener`] reports on listening sockets.
 //!
 //! Tests run under paused time (`#[tokio::test(start_paused = true)]`) unless the component talks to real sockets.
 //! Helpers panic with a message about what the component did wrong: they are of use in tests only.
@@ -13,6 +13,7 @@ pub mod fakes;
 mod flow;
 mod harness;
 mod ledger;
+mod listener;
 mod points;
 mod yaml;
 
@@ -21,6 +22,7 @@ pub use self::{
     flow::{FlowBuilder, flow, flows},
     harness::{Harness, Outcome},
     ledger::{Ledger, value},
+    listener::{listener, listeners},
     points::points,
     yaml::settings,
 };

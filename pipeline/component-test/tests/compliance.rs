@@ -9,7 +9,7 @@ use component::{
     BoxError, BoxFuture, Config, Context, Counter, Factory, Input, InvalidSetting, Output, Processor,
     Receiver, Shutdown,
 };
-use component_test::{Compliance, Harness, fakes, flow, flows};
+use component_test::{Compliance, Harness, fakes, flow, flows, listener, listeners};
 use model::{Batch, Flows, Signal};
 use serde::Deserialize;
 use tokio::task;
@@ -23,12 +23,12 @@ async fn a_component_without_mistakes_passes() {
 #[tokio::test(start_paused = true)]
 async fn each_mistake_is_found() {
     let cases = [
-        (Mistake::DropsSilently, "and the sum of 2 passed on, 0 dropped and 0 merged"),
-        (Mistake::KeepsTheLast, "and the sum of 1 passed on, 1 dropped and 0 merged"),
+        (Mistake::DropsSilently, "and the sum of 3 passed on, 0 dropped and 0 merged"),
+        (Mistake::KeepsTheLast, "and the sum of 2 passed on, 1 dropped and 0 merged"),
         (Mistake::LosesWhatItHolds, "items taken, and the sum of 0 passed on, 0 dropped and 0 merged"),
         (Mistake::IgnoresTheEnd, "waited 60s for a component that ends"),
         (Mistake::FailsAtTheEnd, "ended with an error although nothing failed"),
-        (Mistake::InventsItems, "and the sum of 3 passed on"),
+        (Mistake::InventsItems, "and the sum of 4 passed on"),
         (Mistake::NamesMetricsItsOwnWay, "`dropped_total` begins neither with"),
         (Mistake::SummaryIsASentence, "the summary is one line, no full stop"),
     ];
@@ -49,6 +49,10 @@ async fn settings_that_are_not_closed_are_found() {
     let missing_input = Compliance::new(sampler(Mistake::None), folder()).free_form("labels");
     let message = failure(missing_input).await;
     assert!(message.contains("needs input of flows"), "{message}");
+
+    let half_the_input = Compliance::new(sampler(Mistake::None), folder()).free_form("labels").input(input());
+    let message = failure(half_the_input).await;
+    assert!(message.contains("needs input of listening sockets"), "{message}");
 }
 
 /// What the harness counts as the component's is the component's alone.
@@ -94,7 +98,11 @@ impl Sampler {
             return hold(input, output).await;
         }
         let mut n_seen = 0;
-        while let Some(Batch::Flows(Flows { mut records })) = input.recv().await {
+        while let Some(batch) = input.recv().await {
+            let Batch::Flows(Flows { mut records }) = batch else {
+                output.send(batch).await?;
+                continue;
+            };
             records.retain(|_| {
                 n_seen += 1;
                 let kept = n_seen % every == 1;
@@ -190,7 +198,11 @@ fn sampler(mistake: Mistake) -> Factory {
 }
 
 fn compliance(mistake: Mistake) -> Compliance {
-    Compliance::new(sampler(mistake), folder()).free_form("labels").settings("every: 2").input(input())
+    Compliance::new(sampler(mistake), folder())
+        .free_form("labels")
+        .settings("every: 2")
+        .input(input())
+        .input(listeners([listener()]))
 }
 
 fn folder() -> PathBuf {
@@ -211,8 +223,12 @@ async fn who_is_not_done_in_time_is_found() {
     let receiver = |_: Settings, _| async { Ok(Box::new(Endless) as Box<dyn Receiver>) };
     let receiver = Factory::receiver("model", &[Signal::Flows], receiver);
     for (factory, input, expected) in [
-        (connector, Some(input()), "of a connector that is ended before it sent anything"),
-        (receiver, None, "when its time is over: Err(\"the component was ended by force\")"),
+        (
+            connector,
+            vec![input(), listeners([listener()])],
+            "of a connector that is ended before it sent anything",
+        ),
+        (receiver, Vec::new(), "when its time is over: Err(\"the component was ended by force\")"),
     ] {
         let compliance = Compliance::new(factory.with_summary("is late"), folder()).free_form("labels");
         let message = failure(input.into_iter().fold(compliance, Compliance::input)).await;

@@ -167,7 +167,7 @@ fn with_service(mut entity: Entity, service: Option<&Arc<str>>) -> Entity {
 mod tests {
     use std::num::NonZeroUsize;
 
-    use component_test::{FlowBuilder, flow};
+    use component_test::{FlowBuilder, flow, listener};
     use model::{CloseReason, FailureReason};
 
     use super::*;
@@ -257,15 +257,7 @@ mod tests {
         let mut naming = naming(10);
         let mut flow = flow().observer(Observer::Server).process(8, "nginx").build();
         naming.name(&mut flow);
-        let mut listener = Listener {
-            transport: flow.transport,
-            server: model::Endpoint::new(flow.server.address, flow.server.port),
-            interval: flow.interval,
-            dropped: 1,
-            queued: 0,
-            queue_limit: 128,
-            local: flow.local.clone(),
-        };
+        let mut listener = Listener { local: flow.local.clone(), ..listener() };
         naming.name_listener(&mut listener);
         assert_eq!(listener.server.entity, flow.server.entity);
         let known: Arc<Entity> = entity("shop", "Deployment", &[]).into();

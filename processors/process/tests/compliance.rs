@@ -1,6 +1,6 @@
 //! What is expected of every component.
 
-use component_test::{Compliance, flow, flows};
+use component_test::{Compliance, flow, flows, listener, listeners};
 
 #[tokio::test(start_paused = true)]
 async fn complies() {
@@ -8,6 +8,7 @@ async fn complies() {
         .free_form("services")
         .input(flows([flow().opened(100).process(7, "curl"), flow().id(2)]))
         .input(flows([flow().no_id()]))
+        .input(listeners([listener()]))
         .check()
         .await;
 }
