@@ -15,9 +15,11 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     pub interval: Duration,
 
-    /// Most links kept apart at a time; each is one series in every metric that has a value for it.
+    /// Most links kept apart at a time, and most servers that listen; each is one series in every metric that has a value
+    /// for it.
     ///
-    /// Connections of further links are counted in the overflow link, whose client and server are named `other`.
+    /// Connections of further links are counted in the overflow link, whose client and server are named `other`; further
+    /// servers in one of that name.
     pub max_series: NonZeroU32,
 
     /// Most connections remembered at a time, so that each is counted in one link from its beginning to its end.
@@ -25,7 +27,7 @@ pub struct Config {
     /// When there are more, the oldest is forgotten: it no longer counts as active until its next sample.
     pub max_connections: NonZeroU32,
 
-    /// How long a link without connections is kept; at least `interval`.
+    /// How long a link without connections is kept, and a server that no longer listens; at least `interval`.
     #[serde(with = "humantime_serde")]
     pub expire_after: Duration,
 

@@ -11,7 +11,7 @@ use crate::{Aggregate, listeners::ListenerTotals, metrics::Instruments};
 /// what it found, and a connection whose other end is elsewhere comes later than the others, for a `join` waits for it.
 const EARLY: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
 
-/// How long there must have been room for every connection to say that there is again.
+/// How long there must have been room for everything to say that there is again.
 const QUIET: Duration = Duration::from_mins(1);
 
 /// Runs an [`Aggregate`] between two channels.
@@ -21,8 +21,8 @@ pub(crate) struct LinksConnector {
     listeners: ListenerTotals,
     interval: Duration,
     instruments: Instruments,
-    /// Whether records of the last interval were counted in an overflow link.
-    overflowing: bool,
+    overflowing: Episode,
+    listeners_overflowing: Episode,
     forgetting: Episode,
     last_sent: UnixNanos,
     /// Records that no totals have told of that were sent as a whole.
@@ -36,14 +36,15 @@ impl LinksConnector {
         interval: Duration,
         instruments: Instruments,
     ) -> Self {
-        let forgetting = Episode::new(QUIET);
+        let [overflowing, listeners_overflowing, forgetting] = [Episode::new(QUIET); 3];
         let last_sent = UnixNanos::default();
         Self {
             aggregate,
             listeners,
             interval,
             instruments,
-            overflowing: false,
+            overflowing,
+            listeners_overflowing,
             forgetting,
             last_sent,
             n_untold: 0,
@@ -85,8 +86,7 @@ impl LinksConnector {
                         let now = now();
                         self.n_untold += listeners.records.len() as u64;
                         for listener in &listeners.records {
-                            let has_room = self.listeners.push(listener, now);
-                            self.instruments.overflow_listener(!has_room);
+                            self.listeners.push(listener, now);
                         }
                     }
                     Some(other) => self.instruments.refuse(other.n_items()),
@@ -118,20 +118,30 @@ impl LinksConnector {
     }
 
     fn report(&mut self) {
+        let now = now();
         let report = self.instruments.add(&mut self.aggregate);
-        let overflowing = report.overflowed > 0;
-        if overflowing && !self.overflowing {
-            warn!(
-                links = self.aggregate.n_links(),
+        let links = self.aggregate.n_links();
+        match self.overflowing.update(report.overflowed > 0, now) {
+            Some(EpisodeChange::Began) => warn!(
+                links,
                 "too many links to keep apart, further ones are counted as `other`; raise `max_series` or select \
                  fewer attributes"
-            );
-        } else if !overflowing && self.overflowing {
-            info!(links = self.aggregate.n_links(), "every link is kept apart again");
+            ),
+            Some(EpisodeChange::Ended) => info!(links, "every link is kept apart again"),
+            None => {}
         }
-        self.overflowing = overflowing;
+        let overflowed = self.instruments.add_listeners(&mut self.listeners);
+        let servers = self.listeners.len();
+        match self.listeners_overflowing.update(overflowed > 0, now) {
+            Some(EpisodeChange::Began) => warn!(
+                servers,
+                "too many servers that listen to keep apart, further ones are counted as `other`; raise `max_series`"
+            ),
+            Some(EpisodeChange::Ended) => info!(servers, "every server that listens is kept apart again"),
+            None => {}
+        }
         let connections = self.aggregate.n_connections();
-        match self.forgetting.update(report.forgotten > 0, now()) {
+        match self.forgetting.update(report.forgotten > 0, now) {
             Some(EpisodeChange::Began) => warn!(
                 connections,
                 "more connections than `max_connections`, the oldest do not count as active; raise it"

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    iter, mem,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -29,6 +30,7 @@ pub(crate) struct ListenerTotals {
     totals: HashMap<Key, Total>,
     // What there was no room to keep apart.
     other: Option<Total>,
+    n_overflowed: u64,
     sent: UnixNanos,
 }
 
@@ -64,27 +66,41 @@ struct Total {
 impl ListenerTotals {
     /// Keeps at most `max` apart; counts are zero at `start`.
     pub(crate) fn new(max: usize, expire_after: Duration, start: UnixNanos) -> Self {
-        Self { max, expire_after, totals: HashMap::new(), other: None, sent: start }
+        Self { max, expire_after, totals: HashMap::new(), other: None, n_overflowed: 0, sent: start }
     }
 
-    /// Counts a report. Returns whether there was room to keep it apart.
-    pub(crate) fn push(&mut self, listener: &Listener, now: Instant) -> bool {
-        let Self { max, totals, other, sent, .. } = self;
+    /// Counts a report.
+    pub(crate) fn push(&mut self, listener: &Listener, now: Instant) {
+        let Self { max, expire_after: _, totals, other, n_overflowed, sent } = self;
         let is_full = totals.len() >= *max;
         let new = || Total::new(*sent, now);
-        let (total, has_room) = match totals.entry(Key::of(listener)) {
-            Entry::Occupied(entry) => (entry.into_mut(), true),
-            Entry::Vacant(entry) if !is_full => (entry.insert(new()), true),
-            Entry::Vacant(_) => (other.get_or_insert_with(new), false),
+        let total = match totals.entry(Key::of(listener)) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) if !is_full => entry.insert(new()),
+            Entry::Vacant(_) => {
+                *n_overflowed += 1;
+                other.get_or_insert_with(new)
+            }
         };
         total.add(listener, now);
-        has_room
     }
 
     /// Forgets what was not reported for long.
     pub(crate) fn expire(&mut self, now: Instant) {
-        let Self { totals, expire_after, .. } = self;
-        totals.retain(|_, it| now.saturating_duration_since(it.touched) < *expire_after);
+        let Self { totals, other, expire_after, .. } = self;
+        let is_over = |it: &Total| now.saturating_duration_since(it.touched) >= *expire_after;
+        totals.retain(|_, it| !is_over(it));
+        other.take_if(|it| is_over(it));
+    }
+
+    /// Returns how many servers are kept apart.
+    pub(crate) fn len(&self) -> usize {
+        self.totals.len()
+    }
+
+    /// Returns how many reports there was no room to keep apart since the last call.
+    pub(crate) fn take_overflowed(&mut self) -> u64 {
+        mem::take(&mut self.n_overflowed)
     }
 
     /// Notes that all was sent with the totals as of `time`.
@@ -92,12 +108,15 @@ impl ListenerTotals {
         self.sent = time;
     }
 
-    /// Encodes everything, in batches of reasonable size.
-    pub(crate) fn encode(&self, time: UnixNanos) -> Vec<Metrics> {
+    /// Encodes everything, in batches of reasonable size, each when it is asked for.
+    pub(crate) fn encode(&self, time: UnixNanos) -> impl Iterator<Item = Metrics> {
         let known = self.totals.iter().map(|(key, total)| (key.attributes(), total));
         let other = self.other.iter().map(|total| (other_attributes(), total));
-        let all: Vec<_> = known.chain(other).collect();
-        all.chunks(MAX_PER_BATCH).map(|some| batch(some, time)).collect()
+        let mut all = known.chain(other);
+        iter::from_fn(move || {
+            let some: Vec<_> = all.by_ref().take(MAX_PER_BATCH).collect();
+            (!some.is_empty()).then(|| batch(&some, time))
+        })
     }
 }
 
@@ -199,8 +218,11 @@ fn batch(totals: &[(Vec<KeyValue>, &Total)], time: UnixNanos) -> Metrics {
 
 #[cfg(test)]
 mod tests {
-    use model::{Endpoint, Interval, Local};
-    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+    use std::collections::BTreeMap;
+
+    use component_test::listener;
+    use model::Interval;
+    use opentelemetry_proto::tonic::{common::v1::any_value, metrics::v1::metric::Data};
 
     use super::*;
 
@@ -209,65 +231,109 @@ mod tests {
     /// Drops add up over time, queues over the sockets of one sample.
     #[test]
     fn sockets_of_one_server_are_one() {
-        let mut totals = ListenerTotals::new(10, IDLE, UnixNanos(0));
+        let mut totals = totals(10);
         let now = Instant::now();
         for (second, dropped, queued) in [(1, 2, 5), (1, 3, 6), (2, 4, 7), (2, 0, 0)] {
-            assert!(totals.push(&listener("nginx", second, dropped, queued), now));
+            totals.push(&of("nginx", second, dropped, queued), now);
         }
-        totals.push(&listener("redis", 2, 0, 1), now);
+        totals.push(&of("redis", 2, 0, 1), now);
         check(&totals, &[("nginx", 9, 7, 20), ("redis", 0, 1, 10)]);
+        assert_eq!((totals.len(), totals.take_overflowed()), (2, 0));
+    }
+
+    /// A server that drops nothing says so: what it drops later is an increase then.
+    #[test]
+    fn drops_begin_with_zero() {
+        let mut totals = totals(10);
+        totals.push(&of("nginx", 1, 0, 0), Instant::now());
+        check(&totals, &[("nginx", 0, 0, 10)]);
     }
 
     #[test]
     fn further_servers_are_counted_as_other() {
-        let mut totals = ListenerTotals::new(1, IDLE, UnixNanos(0));
+        let mut totals = totals(1);
         let now = Instant::now();
-        assert!(totals.push(&listener("nginx", 1, 1, 0), now));
-        assert!(!totals.push(&listener("redis", 1, 2, 0), now));
-        assert!(!totals.push(&listener("mail", 1, 4, 0), now));
+        totals.push(&of("nginx", 1, 1, 0), now);
+        totals.push(&of("redis", 1, 2, 0), now);
+        totals.push(&of("mail", 1, 4, 0), now);
         check(&totals, &[("nginx", 1, 0, 10), ("other", 6, 0, 20)]);
+        assert_eq!((totals.len(), totals.take_overflowed(), totals.take_overflowed()), (1, 2, 0));
     }
 
     #[test]
-    fn a_server_that_is_gone_expires() {
-        let mut totals = ListenerTotals::new(10, IDLE, UnixNanos(0));
+    fn what_is_gone_expires() {
+        let mut totals = totals(1);
         let now = Instant::now();
-        totals.push(&listener("nginx", 1, 1, 0), now);
+        totals.push(&of("nginx", 1, 1, 0), now);
+        totals.push(&of("redis", 1, 2, 0), now);
         totals.expire(now + IDLE / 2);
-        check(&totals, &[("nginx", 1, 0, 10)]);
+        check(&totals, &[("nginx", 1, 0, 10), ("other", 2, 0, 10)]);
+        totals.push(&of("nginx", 2, 0, 0), now + IDLE / 2);
         totals.expire(now + IDLE);
+        check(&totals, &[("nginx", 1, 0, 10)]);
+        totals.expire(now + IDLE * 2);
         check(&totals, &[]);
     }
 
-    fn listener(name: &str, second: u64, dropped: u64, queued: u32) -> Listener {
-        let mut server = Endpoint::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 80);
-        server.entity = Some(Entity::new(name, kind::UNIT).into());
-        let interval = Interval { start: UnixNanos(0), end: UnixNanos(second) };
-        let local = Local::default();
-        Listener { transport: Transport::Tcp, server, interval, dropped, queued, queue_limit: 10, local }
+    /// Nobody named it: its address is its name.
+    #[test]
+    fn a_server_without_a_name_has_its_address() {
+        let mut totals = totals(10);
+        totals.push(&listener(), Instant::now());
+        check(&totals, &[("0.0.0.0", 0, 0, 128)]);
+    }
+
+    /// However many servers there are, one batch at a time is in memory.
+    #[test]
+    fn many_servers_are_sent_in_several_batches() {
+        let mut totals = totals(1_000);
+        for n in 0..1_001 {
+            totals.push(&of(&format!("server-{n}"), 1, 1, 0), Instant::now());
+        }
+        let sizes: Vec<_> = totals.encode(UnixNanos(9)).map(|it| it.n_points()).collect();
+        assert_eq!(sizes, [900, 900, 900, 303]);
+    }
+
+    fn totals(max: usize) -> ListenerTotals {
+        ListenerTotals::new(max, IDLE, UnixNanos(0))
+    }
+
+    fn of(name: &str, second: u64, dropped: u64, queued: u32) -> Listener {
+        let mut listener = Listener { dropped, queued, queue_limit: 10, ..listener() };
+        listener.server.entity = Some(Entity::new(name, kind::UNIT).into());
+        listener.interval = Interval { start: UnixNanos(0), end: UnixNanos(second) };
+        listener
     }
 
     /// Compares name, drops, length and limit of the queue.
     #[track_caller]
     fn check(totals: &ListenerTotals, expected: &[(&str, i64, i64, i64)]) {
-        let mut found = std::collections::BTreeMap::<String, Vec<i64>>::new();
-        for metrics in totals.encode(UnixNanos(9)) {
-            for metric in &metrics.resource_metrics[0].scope_metrics[0].metrics {
-                let Some(Data::Sum(sum)) = &metric.data else { panic!("{}", metric.name) };
-                for point in &sum.data_points {
-                    let Some(number_data_point::Value::AsInt(value)) = point.value else {
-                        panic!("no number")
-                    };
-                    found.entry(format!("{:?}", point.attributes[0].value)).or_default().push(value);
-                }
+        let mut found = BTreeMap::<(String, String), i64>::new();
+        let batches: Vec<_> = totals.encode(UnixNanos(9)).collect();
+        let resources = batches.iter().flat_map(|it| &*it.resource_metrics);
+        for metric in resources.flat_map(|it| &it.scope_metrics).flat_map(|it| &it.metrics) {
+            let Some(Data::Sum(sum)) = &metric.data else { panic!("{}", metric.name) };
+            assert_eq!(sum.is_monotonic, metric.name == "ridley.listener.drops");
+            for point in &sum.data_points {
+                let Some(number_data_point::Value::AsInt(value)) = point.value else { panic!("no number") };
+                let before = found.insert((name(&point.attributes), metric.name.clone()), value);
+                assert_eq!(before, None, "two points of one series");
             }
         }
-        let expected: Vec<_> = expected
-            .iter()
-            .map(|(name, drops, length, limit)| {
-                (format!("{:?}", text("", name).value), vec![*drops, *length, *limit])
-            })
-            .collect();
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), expected);
+        let expected = expected.iter().flat_map(|(name, drops, length, limit)| {
+            let of = |metric: &str, value: &i64| {
+                ((String::from(*name), format!("ridley.listener.{metric}")), *value)
+            };
+            [of("drops", drops), of("queue.length", length), of("queue.limit", limit)]
+        });
+        assert_eq!(found, expected.collect());
+    }
+
+    fn name(attributes: &[KeyValue]) -> String {
+        let name = attributes.iter().find(|it| it.key == "server.name").and_then(|it| it.value.as_ref());
+        match name.and_then(|it| it.value.as_ref()) {
+            Some(any_value::Value::StringValue(name)) => name.clone(),
+            other => panic!("{other:?}"),
+        }
     }
 }

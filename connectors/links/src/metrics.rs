@@ -1,7 +1,7 @@
 use component::{Counter, Dropped, Gauge, Telemetry};
 use model::Signal;
 
-use crate::{Aggregate, aggregate::Report};
+use crate::{Aggregate, aggregate::Report, listeners::ListenerTotals};
 
 /// What the connector tells of itself.
 #[derive(Debug)]
@@ -13,6 +13,7 @@ pub(crate) struct Instruments {
     dropped_shutdown: Counter,
     links: Gauge,
     connections: Gauge,
+    listeners: Gauge,
 }
 
 impl Instruments {
@@ -24,7 +25,7 @@ impl Instruments {
             overflowed: counter(
                 "ridley.links.overflow.items",
                 "{item}",
-                "Records counted in the overflow link because `max_series` was reached.",
+                "Records counted as `other` because `max_series` was reached.",
             ),
             forgotten: counter(
                 "ridley.links.forgotten.connections",
@@ -44,6 +45,11 @@ impl Instruments {
                 "{connection}",
                 "Connections remembered at present.",
             ),
+            listeners: gauge(
+                "ridley.links.listeners",
+                "{server}",
+                "Servers that listen, kept apart by port, at present.",
+            ),
         }
     }
 
@@ -54,7 +60,6 @@ impl Instruments {
         self.overflowed.add(overflowed);
         self.forgotten.add(forgotten);
         self.expired.add(expired);
-        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.links.set(number(aggregate.n_links()));
         self.connections.set(number(aggregate.n_connections()));
         report
@@ -65,13 +70,21 @@ impl Instruments {
         self.dropped_shutdown.add(n_records);
     }
 
-    /// Counts a report on a listening socket that there was no room to keep apart.
-    pub(crate) fn overflow_listener(&self, is_other: bool) {
-        self.overflowed.add(u64::from(is_other));
+    /// Counts what became of reports on listening sockets since the last call, and returns how many there was no room to
+    /// keep apart.
+    pub(crate) fn add_listeners(&self, listeners: &mut ListenerTotals) -> u64 {
+        let overflowed = listeners.take_overflowed();
+        self.overflowed.add(overflowed);
+        self.listeners.set(number(listeners.len()));
+        overflowed
     }
 
     /// Counts items of a signal that the connector does not take.
     pub(crate) fn refuse(&self, n_items: u64) {
         self.wrong_signal.add(n_items);
     }
+}
+
+fn number(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }

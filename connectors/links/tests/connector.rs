@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use component_test::{Compliance, Harness, flow, flows, listener, listeners};
 use links_connector::factory;
-use model::{Batch, CloseReason, Traffic};
+use model::{Batch, CloseReason, Listener, Traffic};
 use opentelemetry_proto::tonic::metrics::v1::{NumberDataPoint, metric, number_data_point};
 use tokio::time;
 
@@ -150,15 +150,55 @@ async fn what_the_budget_could_not_keep_apart_is_counted() {
     assert_eq!(value("ridley.links.connections"), 1);
 }
 
+/// They come with flow records, and are told of without any connection.
+#[tokio::test(start_paused = true)]
+async fn servers_that_listen_are_sent_at_each_interval() {
+    let mut harness = Harness::start(&factory(), "interval: 1s").await;
+    harness.send(listeners([Listener { dropped: 2, queued: 7, ..listener() }])).await;
+    for _ in 0..2 {
+        assert_eq!(listening(&harness.recv().await.unwrap()), [2, 7, 128]);
+    }
+    let mut later = Listener { dropped: 3, ..listener() };
+    later.interval.end.0 += 1;
+    harness.send(listeners([later])).await;
+    assert_eq!(listening(&harness.recv().await.unwrap()), [5, 0, 128]);
+    assert_eq!(harness.value("ridley.links.listeners", &[]), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_that_there_is_no_room_for_are_counted() {
+    let harness = Harness::start(&factory(), "max_series: 1").await;
+    let mut other = listener();
+    other.server.port = 81;
+    harness.send(listeners([listener(), other.clone(), other])).await;
+    let outcome = harness.finish().await;
+    assert_eq!(component_test::value(&outcome.registry, "ridley.links.overflow.items", &[]), 2);
+    assert_eq!(outcome.batches.iter().map(Batch::n_items).sum::<u64>(), 6, "of the server, and of `other`");
+}
+
+/// Returns what is told of the one server: drops, length and limit of its queue.
+fn listening(batch: &Batch) -> [i64; 3] {
+    let Batch::Metrics(metrics) = batch else { panic!("{batch:?}") };
+    let metrics = &metrics.resource_metrics[0].scope_metrics[0].metrics;
+    ["drops", "queue.length", "queue.limit"].map(|name| {
+        let metric = metrics.iter().find(|it| it.name == format!("ridley.listener.{name}"));
+        match metric.and_then(|it| it.data.as_ref()) {
+            Some(metric::Data::Sum(sum)) => number(&sum.data_points[0]),
+            other => panic!("{name}: {other:?}"),
+        }
+    })
+}
+
 /// Returns the sum of `ridley.link.bytes` over all points.
 fn bytes(batch: &Batch) -> i64 {
-    points(batch)
-        .iter()
-        .map(|point| match point.value {
-            Some(number_data_point::Value::AsInt(value)) => value,
-            other => panic!("{other:?}"),
-        })
-        .sum()
+    points(batch).iter().map(number).sum()
+}
+
+fn number(point: &NumberDataPoint) -> i64 {
+    match point.value {
+        Some(number_data_point::Value::AsInt(value)) => value,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn time(batch: &Batch) -> u64 {
