@@ -19,12 +19,19 @@ pub(crate) const AGENT: &str = "RIDLEY_BIN";
 
 /// Returns the agent that a user would run, built now unless the environment names one.
 pub(crate) fn agent(target: &Path) -> anyhow::Result<PathBuf> {
-    if let Some(named) = env::var_os(AGENT) {
-        // Tests run in their package's folder.
-        return path::absolute(&named).with_context(|| format!("cannot use {AGENT}={}", named.display()));
+    if let Some(named) = named_agent()? {
+        return Ok(named);
     }
     run(cargo().args(["build", "--release", "--locked", "--package", "ridley"]))?;
     Ok(target.join("release/ridley"))
+}
+
+/// Returns the agent that the environment names.
+pub(crate) fn named_agent() -> anyhow::Result<Option<PathBuf>> {
+    let Some(named) = env::var_os(AGENT) else { return Ok(None) };
+    // Tests run in their package's folder.
+    let path = path::absolute(&named).with_context(|| format!("cannot use {AGENT}={}", named.display()))?;
+    Ok(Some(path))
 }
 
 /// Shows a command, runs it, and fails unless it succeeds.

@@ -1,29 +1,35 @@
 //! The oracle on other kernels, each in a virtual machine.
 //!
 //! The machine is emulated, so that it runs wherever this does: no KVM, no container, no network. Its file system holds
-//! what this machine has: the agent that a user would run, the oracle's own programs, and the tools that these call.
+//! the agent that a user would run, the oracle's own programs, and the tools that these call: what this machine has, or, for
+//! another processor, what is built here for it and Debian's packages.
 
+mod architecture;
+mod archive;
 mod image;
 mod initramfs;
 mod kernels;
 mod machine;
 mod outcome;
 mod report;
+mod userland;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env, fs,
+    fs,
     path::{Path, PathBuf},
-    process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
 
 use self::{
+    architecture::Architecture,
+    archive::Archive,
     initramfs::Initramfs,
-    kernels::{Archive, Kernel},
+    kernels::Kernel,
     outcome::{Group, Outcome},
+    userland::Userland,
 };
 use crate::{
     command,
@@ -40,22 +46,17 @@ const RANDOM: &str = "0..5";
 /// The program that plays both ends of the oracle's connections.
 const PEER: &str = "peer";
 /// Longer than everything takes on a busy machine.
-const LIMIT: Duration = Duration::from_mins(15);
+const LIMIT: Duration = Duration::from_mins(30);
 
 /// Of how many tests that failed their words are repeated.
 const MAX_TOLD: usize = 10;
 
-/// What runs the machines.
+/// What makes and runs the machines, beside their emulator.
 const TOOLS: &[Tool] = &[
-    Tool { program: "qemu-system-x86_64", package: "qemu-system-x86", purpose: "emulates the machines" },
     Tool { program: "depmod", package: "kmod", purpose: "finds the modules of a kernel" },
     Tool { program: "lz4", package: "lz4", purpose: "unpacks kernels" },
     Tool { program: "xz", package: "xz-utils", purpose: "unpacks kernels and modules" },
     Tool { program: "zstd", package: "zstd", purpose: "unpacks kernels" },
-    Tool { program: "busybox", package: "busybox-static", purpose: "prepares the machines from inside" },
-    Tool { program: "ip", package: "iproute2", purpose: "makes the networks inside" },
-    Tool { program: "nft", package: "nftables", purpose: "address translation inside" },
-    Tool { program: "sysctl", package: "procps", purpose: "settings of the networks inside" },
 ];
 
 /// What the oracle calls inside the machine.
@@ -79,6 +80,9 @@ const MODULES: [&str; 11] = [
 /// Which kernels.
 #[derive(clap::Args)]
 pub(crate) struct Options {
+    /// The processor of the machines.
+    #[arg(long, value_enum, default_value_t)]
+    arch: Architecture,
     /// Versions of the list, or their first parts: `6.1`, `5.10.218`. Without any: those that every run of all tests
     /// includes.
     versions: Vec<String>,
@@ -99,23 +103,25 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if options.page {
         return report::write_page(&workspace.root);
     }
+    let arch = options.arch;
     let kernels = match options {
-        Options { all: true, .. } | Options { list: true, .. } => kernels::all()?,
-        Options { versions, .. } if versions.is_empty() => core()?,
-        Options { versions, .. } => kernels::select(versions)?,
+        Options { all: true, .. } | Options { list: true, .. } => kernels::all(arch)?,
+        Options { versions, .. } if versions.is_empty() => core(arch)?,
+        Options { versions, .. } => kernels::select(arch, versions)?,
     };
     if options.list {
         kernels.iter().for_each(|it| eprintln!("{}", it.version));
         return Ok(());
     }
-    let agent = command::agent(&workspace.target)?;
-    test(&workspace, &agent, &kernels, Extent::Recorded)
+    ensure!(!kernels.is_empty(), "no kernel for {} runs with all tests: name some, or `--all`", arch.name());
+    test(&workspace, None, arch, &kernels, Extent::Recorded)
 }
 
 /// Runs on the kernels that every run of all tests includes. What needs root is left to the command: on this machine's
 /// kernel the oracle plays as root anyway.
 pub(crate) fn run_core(workspace: &Workspace, agent: &Path) -> anyhow::Result<()> {
-    test(workspace, agent, &core()?, Extent::Unprivileged)
+    let arch = Architecture::default();
+    test(workspace, Some(agent), arch, &core(arch)?, Extent::Unprivileged)
 }
 
 /// How much runs inside the machines, and what becomes of it.
@@ -127,24 +133,35 @@ enum Extent {
     Unprivileged,
 }
 
-fn core() -> anyhow::Result<Vec<Kernel>> {
-    Ok(kernels::all()?.into_iter().filter(|it| it.is_core).collect())
+fn core(architecture: Architecture) -> anyhow::Result<Vec<Kernel>> {
+    Ok(kernels::all(architecture)?.into_iter().filter(|it| it.is_core).collect())
 }
 
-fn test(workspace: &Workspace, agent: &Path, kernels: &[Kernel], extent: Extent) -> anyhow::Result<()> {
+/// Without an agent, one is built.
+fn test(
+    workspace: &Workspace,
+    agent: Option<&Path>,
+    architecture: Architecture,
+    kernels: &[Kernel],
+    extent: Extent,
+) -> anyhow::Result<()> {
     packages::install(TOOLS)?;
+    packages::install(&[architecture.emulator()])?;
+    let folder = architecture.folder(&workspace.target.join("kernels"));
+    let mut archive = None;
+    let userland = Userland::prepare(architecture, &folder, &mut archive)?;
+    let agent = agent.map_or_else(|| userland.agent(&workspace.target), |it| Ok(it.to_owned()))?;
     let read = |path: &str| {
         fs::read_to_string(workspace.root.join(path)).with_context(|| format!("cannot read {path}"))
     };
     let mut groups = Group::all(&read(PLAN)?)?;
     groups.retain(|it| extent == Extent::Recorded || it.name != ROOT);
-    let programs = build(&groups)?;
-    list_tests(&mut groups, &programs)?;
+    let programs = build(&groups, &userland)?;
+    list_tests(&mut groups, &programs, &userland)?;
     let mut common = Initramfs::default();
     common.add_script("/init", &read(INIT)?);
-    add_programs(&mut common, agent, &programs)?;
-    let folder = workspace.target.join("kernels");
-    let (mut archive, mut failures) = (None, Vec::new());
+    add_programs(&mut common, &agent, &programs, &userland)?;
+    let mut failures = Vec::new();
     for kernel in kernels {
         let start = Instant::now();
         let groups: Vec<_> = groups.iter().map(|it| it.without(&kernel.lacks)).collect();
@@ -156,7 +173,8 @@ fn test(workspace: &Workspace, agent: &Path, kernels: &[Kernel], extent: Extent)
                     failures.push(kernel.version.as_str());
                 }
                 if extent == Extent::Recorded {
-                    report::record(&workspace.root, kernel, &outcome, &groups, agent)?;
+                    let version = command::output(userland.command(&agent).arg("version"))?;
+                    report::record(&workspace.root, kernel, &outcome, &groups, &version)?;
                 }
             }
             Err(error) => {
@@ -188,7 +206,7 @@ fn run_on(
     let path = folder.join("initramfs");
     fs::write(&path, initramfs.archive()?).with_context(|| format!("cannot write {}", path.display()))?;
     let log = folder.join(format!("{}.log", kernel.version));
-    let console = machine::boot(&unpacked.image, &path, &log, LIMIT)?;
+    let console = machine::boot(kernel.architecture, &unpacked.image, &path, &log, LIMIT)?;
     Outcome::read(&console, groups)
         .with_context(|| format!("its console ended with\n{}", machine::tail(&console)))
 }
@@ -228,23 +246,25 @@ fn add_programs(
     initramfs: &mut Initramfs,
     agent: &Path,
     programs: &BTreeMap<String, PathBuf>,
+    userland: &Userland,
 ) -> anyhow::Result<()> {
-    initramfs.add_program("/bin/busybox", &find("busybox")?)?;
+    let mut add = |path: &str, program: &Path| initramfs.add_program(path, program, userland);
+    add("/bin/busybox", &userland.find("busybox")?)?;
     for tool in CALLED {
-        initramfs.add_program(&format!("/oracle/bin/{tool}"), &find(tool)?)?;
+        add(&format!("/oracle/bin/{tool}"), &userland.find(tool)?)?;
     }
-    initramfs.add_program("/oracle/ridley", agent)?;
+    add("/oracle/ridley", agent)?;
     for (name, path) in programs {
-        initramfs.add_program(&format!("/oracle/{name}"), path)?;
+        add(&format!("/oracle/{name}"), path)?;
     }
     Ok(())
 }
 
 /// Builds the oracle's programs, optimized: an emulated processor has nothing to give away.
-fn build(groups: &[Group]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+fn build(groups: &[Group], userland: &Userland) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let tests: BTreeSet<&str> = groups.iter().map(|it| it.program.as_str()).collect();
-    let mut cargo = command::cargo();
-    cargo.args(["test", "--release", "--locked", "--package", "integration", "--no-run"]);
+    let mut cargo = userland.cargo("test");
+    cargo.args(["--package", "integration", "--no-run"]);
     cargo.args(tests.iter().flat_map(|it| ["--test", it]));
     cargo.args(["--message-format", "json-render-diagnostics"]);
     let messages = command::output(&mut cargo)?;
@@ -263,20 +283,18 @@ fn build(groups: &[Group]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
 }
 
 /// Asks the oracle's programs which tests they would run: each of them must.
-fn list_tests(groups: &mut [Group], programs: &BTreeMap<String, PathBuf>) -> anyhow::Result<()> {
+fn list_tests(
+    groups: &mut [Group],
+    programs: &BTreeMap<String, PathBuf>,
+    userland: &Userland,
+) -> anyhow::Result<()> {
     for group in groups {
         let program = programs.get(&group.program).context("a program is missing")?;
-        let mut list = Command::new(program);
+        let mut list = userland.command(program);
         list.args(&group.arguments).arg("--list");
         list.env("RIDLEY_RIGHTS", &group.name).env("RIDLEY_RANDOM", RANDOM);
         group.add_tests(&command::output(&mut list)?);
         ensure!(!group.tests.is_empty(), "the group `{}` of {PLAN} has no tests", group.name);
     }
     Ok(())
-}
-
-fn find(program: &str) -> anyhow::Result<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut places = env::split_paths(&path).map(|it| it.join(program));
-    places.find(|it| it.is_file()).with_context(|| format!("there is no `{program}` on PATH"))
 }

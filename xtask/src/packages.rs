@@ -11,7 +11,7 @@ use crate::command;
 
 /// A program that comes from a Debian package.
 pub(crate) struct Tool {
-    /// What is run.
+    /// What is run; or the path of another file that the package brings.
     pub(crate) program: &'static str,
     /// The package that contains it.
     pub(crate) package: &'static str,

@@ -10,6 +10,8 @@ use std::{
 
 use anyhow::{Context, ensure};
 
+use super::architecture::Architecture;
+
 /// First bytes of each compression, and what unpacks it.
 const FORMATS: [(&[u8], &[&str]); 4] = [
     (b"\xfd7zXZ\0", &["xz", "-dc", "--single-stream"]),
@@ -18,13 +20,24 @@ const FORMATS: [(&[u8], &[&str]); 4] = [
     (b"\x02\x21\x4c\x18", &["lz4", "-dc"]),
 ];
 
-/// Writes the ELF file that a compressed x86 kernel contains.
-pub(super) fn unpack(kernel: &Path, to: &Path) -> anyhow::Result<()> {
+/// Writes the kernel as the emulator takes it: of x86, the ELF file that the compressed kernel contains; of arm64, the file
+/// itself, which is not compressed.
+pub(super) fn unpack(architecture: Architecture, kernel: &Path, to: &Path) -> anyhow::Result<()> {
     let file = fs::read(kernel).with_context(|| format!("cannot read {}", kernel.display()))?;
-    let elf = payload(&file)
-        .and_then(decompress)
-        .with_context(|| format!("{} is no x86 kernel that can be unpacked", kernel.display()))?;
-    fs::write(to, elf).with_context(|| format!("cannot write {}", to.display()))
+    let image = match architecture {
+        Architecture::X86_64 => payload(&file).and_then(decompress),
+        Architecture::Aarch64 => plain(&file).map(<[u8]>::to_vec),
+    };
+    let image = image.with_context(|| {
+        format!("{} is no kernel for {} that can be unpacked", kernel.display(), architecture.name())
+    })?;
+    fs::write(to, image).with_context(|| format!("cannot write {}", to.display()))
+}
+
+/// Returns the file itself: Documentation/arch/arm64/booting.rst tells where its mark is.
+fn plain(file: &[u8]) -> anyhow::Result<&[u8]> {
+    ensure!(file.get(0x38..0x3c) == Some(b"ARM\x64"), "the header is missing");
+    Ok(file)
 }
 
 /// Returns the compressed payload: Documentation/arch/x86/boot.rst tells where it is.
@@ -84,6 +97,7 @@ mod tests {
 
     #[test]
     fn what_is_no_kernel_is_refused() {
+        assert_eq!(plain(&[0; 4096]).unwrap_err().to_string(), "the header is missing");
         assert_eq!(decompress(b"plain").unwrap_err().to_string(), "the compression is unknown");
         assert_eq!(
             decompress(b"\x1f\x8b and then nothing that makes sense").unwrap_err().to_string(),

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::kernels::Unpacked;
+use super::{kernels::Unpacked, userland::Userland};
 use crate::command;
 
 const FOLDER: u32 = 0o040_755;
@@ -34,12 +34,17 @@ impl Initramfs {
         self.add(path, PLAIN, text.as_bytes().to_vec());
     }
 
-    /// Adds a program of this machine with the libraries that it is linked to.
-    pub(super) fn add_program(&mut self, path: &str, program: &Path) -> anyhow::Result<()> {
+    /// Adds a program with the libraries that it is linked to.
+    pub(super) fn add_program(
+        &mut self,
+        path: &str,
+        program: &Path,
+        userland: &Userland,
+    ) -> anyhow::Result<()> {
         self.add(path, PROGRAM, read(program)?);
-        for library in libraries(program)? {
-            let bytes = read(Path::new(&library))?;
-            self.add(&library, PROGRAM, bytes);
+        for (path, library) in userland.libraries(program)? {
+            let bytes = read(&library)?;
+            self.add(&path, PROGRAM, bytes);
         }
         Ok(())
     }
@@ -134,36 +139,6 @@ fn unpacked(tool: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Returns the paths of the libraries that the loader would load for a program, and of the loader.
-fn libraries(program: &Path) -> anyhow::Result<Vec<String>> {
-    let output = Command::new("ldd").arg(program).output().context("cannot run `ldd`")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        if (text.clone() + errors.clone()).contains("not a dynamic executable") {
-            return Ok(Vec::new());
-        }
-        bail!("`ldd {}` failed: {}", program.display(), errors.trim());
-    }
-    library_paths(&text).with_context(|| format!("in the libraries of {}", program.display()))
-}
-
-fn library_paths(listed: &str) -> anyhow::Result<Vec<String>> {
-    let mut paths = Vec::new();
-    for line in listed.lines() {
-        if line.contains("not found") {
-            bail!("{}", line.trim());
-        }
-        // `name => path (address)`, or `path (address)` for the loader; the kernel's own page has no path.
-        let right = line.split_once("=> ").map_or(line, |(_, right)| right).trim();
-        let path = right.split(" (").next().unwrap_or_default();
-        if path.starts_with('/') {
-            paths.push(path.to_owned());
-        }
-    }
-    Ok(paths)
-}
-
 fn module_paths(listed: &str) -> impl Iterator<Item = PathBuf> {
     let words = listed.lines().filter_map(|line| line.strip_prefix("insmod "));
     words.filter_map(|it| it.split_whitespace().next()).map(PathBuf::from)
@@ -196,18 +171,6 @@ mod tests {
         );
         // 110 bytes of header and two of the name are a multiple of four.
         assert_eq!(String::from_utf8(archive).unwrap(), expected);
-    }
-
-    #[test]
-    fn libraries_are_found_with_their_loader() {
-        let listed = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f1)\n\
-                      \t/lib64/ld-linux-x86-64.so.2 (0x00007f2)\n";
-        assert_eq!(
-            library_paths(listed).unwrap(),
-            ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"]
-        );
-        let error = library_paths("\tlibnft.so.1 => not found\n").unwrap_err();
-        assert_eq!(error.to_string(), "libnft.so.1 => not found");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-const EMULATOR: &str = "qemu-system-x86_64";
+use super::architecture::Architecture;
 
 /// Boots a kernel with an initial file system, and returns what it wrote to its console, which is also written to a file
 /// as it comes. Runs anywhere: the processor is emulated.
@@ -20,24 +20,33 @@ const EMULATOR: &str = "qemu-system-x86_64";
 /// # Errors
 ///
 /// The machine does not end in time; or the emulator cannot be run, or fails.
-pub(super) fn boot(kernel: &Path, initramfs: &Path, log: &Path, limit: Duration) -> anyhow::Result<String> {
+pub(super) fn boot(
+    architecture: Architecture,
+    kernel: &Path,
+    initramfs: &Path,
+    log: &Path,
+    limit: Duration,
+) -> anyhow::Result<String> {
+    let emulator = architecture.emulator().program;
     let mut file = File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
     // The machine ends with this process, however that ends.
     let child = Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "--", EMULATOR])
-        .args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024"])
+        .args(["--pdeathsig", "KILL", "--", emulator])
+        .args(architecture.machine())
+        .args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024"])
         .args(["-nographic", "-nodefaults", "-serial", "stdio", "-monitor", "none", "-no-reboot"])
         .arg("-kernel")
         .arg(kernel)
         .arg("-initrd")
         .arg(initramfs)
         // A panic restarts the machine, which ends it; it is told whatever the level of messages.
-        .args(["-append", "console=ttyS0 quiet loglevel=1 panic=-1 mitigations=off"])
+        .arg("-append")
+        .arg(format!("console={} quiet loglevel=1 panic=-1 mitigations=off", architecture.console()))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| format!("cannot run {EMULATOR}"))?;
+        .with_context(|| format!("cannot run {emulator}"))?;
     let mut machine = Machine(child);
     let console = machine.0.stdout.take().expect("standard output is piped");
     let complaints = machine.0.stderr.take().expect("standard error is piped");
@@ -65,10 +74,10 @@ pub(super) fn boot(kernel: &Path, initramfs: &Path, log: &Path, limit: Duration)
             }
         }
     }
-    let status = machine.0.wait().with_context(|| format!("cannot wait for {EMULATOR}"))?;
+    let status = machine.0.wait().with_context(|| format!("cannot wait for {emulator}"))?;
     if !status.success() {
         let complaints = complaints.join().unwrap_or_default();
-        bail!("{EMULATOR} failed: {status}: {}", complaints.trim());
+        bail!("{emulator} failed: {status}: {}", complaints.trim());
     }
     Ok(text)
 }
