@@ -160,7 +160,8 @@ pub fn play_all(
     world: &World,
     judge: impl Fn(&Moment) -> anyhow::Result<()> + Sync,
 ) -> anyhow::Result<Vec<Moment>> {
-    let play = |case: &Case| case.play(world, &mut |moment| judge(moment)).with_context(|| case.name);
+    let play =
+        |case: &Case| case.play(world, &mut |moment| judge(moment)).with_context(|| format!("{case:?}"));
     side_by_side(cases.iter().collect(), play)
 }
 

@@ -117,12 +117,12 @@ fn paths() -> Vec<Case> {
 /// How established connections end.
 fn endings() -> Vec<Case> {
     let reset = |name, script: &[Step], outcome| Case { outcome, ..Case::new(name, script) };
-    let silence = |name, path, family| Case {
+    let silence = |name, path, family, n, asks| Case {
         path,
         family,
         fault: Fault::Silence,
         outcome: Outcome::Timeout,
-        ..crowd(name, 5, 5, &[exchange(500, 600), Step::Hold, Step::SendInVain { bytes: 3000 }])
+        ..crowd(name, n, n, &[exchange(500, 600), Step::Hold, Step::SendInVain { bytes: 3000, asks }])
     };
     let waiting = |name, path| {
         let mut case = crowd(name, 30, 30, &[Step::Hold, close(Server)]);
@@ -166,8 +166,15 @@ fn endings() -> Vec<Case> {
             &[send(Client, 100), unread(Server, 1000), close(Client)],
             Outcome::ClientReset,
         ),
-        silence("server_falls_silent", Path::TwoNodes, Family::Ipv4),
-        silence("server_falls_silent_behind_a_service_over_ipv6", Path::Service, Family::Ipv6),
+        silence("server_falls_silent", Path::TwoNodes, Family::Ipv4, 5, false),
+        silence("server_falls_silent_behind_a_service_over_ipv6", Path::Service, Family::Ipv6, 5, false),
+        silence(
+            "server_falls_silent_and_the_client_asks_for_its_error",
+            Path::TwoNodes,
+            Family::Ipv4,
+            30,
+            true,
+        ),
         waiting("server_ends_without_accepting", Path::TwoNodes),
         waiting("server_ends_without_accepting_over_loopback", Path::Loopback),
         Case {

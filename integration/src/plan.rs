@@ -174,6 +174,8 @@ pub enum Step {
     SendInVain {
         /// How much.
         bytes: u64,
+        /// Whether it asks for the error again and again, so that it has it as soon as there is one.
+        asks: bool,
     },
     /// Both ends write and read at the same time until the connection is broken, because the harness kills one of them.
     UntilBroken,

@@ -132,6 +132,7 @@ impl Socket {
     // https://github.com/torvalds/linux/blob/v6.12/include/net/sock.h#L929
     const DEAD: u64 = 1 << 0;
     const DONE: u64 = 1 << 1;
+    const KEEPOPEN: u64 = 1 << 3;
 
     /// Returns whether no process holds the socket any more.
     pub const fn is_orphan(&self) -> bool {
@@ -146,6 +147,23 @@ impl Socket {
     /// Returns whether a FIN was sent and acknowledged.
     pub const fn fin_is_acknowledged(&self) -> bool {
         self.fin_is_queued() && self.snd_una == self.write_seq
+    }
+
+    /// Returns whether the socket, if it closes now and has no error, closes without having said goodbye: its process closed it
+    /// with unread data or without lingering, both of which send a reset.
+    pub const fn closes_without_goodbye(&self) -> bool {
+        match self.state {
+            state::ESTABLISHED | state::CLOSE_WAIT => true,
+            state::FIN_WAIT1 => !self.is_orphan(),
+            state::FIN_WAIT2 => !self.is_orphan() && !self.peer_has_finished(),
+            _ => false,
+        }
+    }
+
+    /// Returns whether the kernel waits for the other end to answer: something is not acknowledged, or an application had it ask
+    /// whether there still is one.
+    pub const fn awaits_an_answer(&self) -> bool {
+        self.snd_una != self.write_seq || self.flags & Self::KEEPOPEN != 0
     }
 
     /// Returns the role that the listener's backlog tells: right except for `listen(fd, 0)` and for sockets that
@@ -255,6 +273,18 @@ mod tests {
                 ..Socket::zeroed()
             }
         }
+    }
+
+    /// A connection on which all is said and nothing asked cannot time out.
+    #[test]
+    fn an_answer_is_awaited_to_what_is_said_or_asked() {
+        let check = |write_seq, flags, expected| {
+            let socket = Socket { snd_una: 7, write_seq, flags, ..Socket::zeroed() };
+            assert_eq!(socket.awaits_an_answer(), expected);
+        };
+        check(7, 0, false);
+        check(8, 0, true);
+        check(7, Socket::KEEPOPEN, true);
     }
 
     prop_compose! {

@@ -12,6 +12,9 @@ use crate::{
 
 const AF_INET6: u16 = 10;
 
+// https://github.com/torvalds/linux/blob/v6.12/include/uapi/asm-generic/errno.h
+const ETIMEDOUT: u32 = 110;
+
 /// How often a socket is read before it is given up as torn.
 const ATTEMPTS: u32 = 4;
 
@@ -257,6 +260,18 @@ pub(crate) fn copy_backlog(to: &mut Socket, socket: u64) {
     read_into(&mut to.backlog, socket + offset!(sock_max_ack_backlog));
 }
 
+/// Copies the error that an established connection ends with, also if the application has fetched it.
+///
+/// Its totals, its flags and its state must have been copied.
+#[inline(always)]
+pub(crate) fn copy_error(to: &mut Socket, sock: &Sock, socket: u64) {
+    to.error = sock.at(constant!(sock_err));
+    // Cheap for nearly all: they have said goodbye.
+    if to.error == 0 && to.closes_without_goodbye() && to.awaits_an_answer() {
+        to.error = fetched_end(socket);
+    }
+}
+
 /// Copies the error of a handshake, also if the socket no longer has it, or never had.
 #[inline(always)]
 pub(crate) fn copy_handshake_error(to: &mut Socket, sock: &Sock, socket: u64) {
@@ -290,6 +305,20 @@ fn hinted_error(socket: u64) -> u32 {
     if matches!(error.origin, ExtendedError::ICMP | ExtendedError::ICMP6) { error.number } else { 0 }
 }
 
+/// Returns the error that the application has fetched of a connection that waits for an answer and ends without a goodbye, or 0
+/// if the application itself ends it.
+///
+/// They are told apart as [`fetched_error`] says. A socket that nobody has accepted has no application that could have fetched
+/// anything: it closes with the one that listens, and its own lock is nobody's. A reset closes the socket before it is told.
+/// <https://github.com/torvalds/linux/blob/v5.10/net/ipv4/inet_connection_sock.c#L993>
+#[inline(always)]
+fn fetched_end(socket: u64) -> u32 {
+    if read::<u32>(socket + offset!(sock_lock_owned)) != 0 || read::<u64>(socket + offset!(sock_socket)) == 0 {
+        return 0;
+    }
+    ETIMEDOUT
+}
+
 /// Returns the error that the application has fetched, or 0 if nobody but the application ends the attempt.
 ///
 /// Before Linux 6.10 the kernel tells the application of an error first and closes the socket then, and an application that
@@ -299,7 +328,6 @@ fn hinted_error(socket: u64) -> u32 {
 /// <https://github.com/torvalds/linux/blob/v5.10/net/ipv4/tcp_timer.c#L68>
 #[inline(always)]
 fn fetched_error(socket: u64) -> u32 {
-    const ETIMEDOUT: u32 = 110;
     const EHOSTUNREACH: u32 = 113;
 
     if constant!(icsk_pending) == Offsets::ABSENT || read::<u32>(socket + offset!(sock_lock_owned)) != 0 {

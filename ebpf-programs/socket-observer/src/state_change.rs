@@ -147,7 +147,7 @@ impl Change {
             self.begin(record, RecordKind::Closed, sock);
             sample::copy_totals(&mut record.socket, tcp);
             record.socket.backlog = sock.at(constant!(sock_max_ack_backlog));
-            record.socket.error = sock.at(constant!(sock_err));
+            sample::copy_error(&mut record.socket, sock, self.socket);
         });
     }
 

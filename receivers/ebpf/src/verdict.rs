@@ -27,11 +27,7 @@ pub(crate) fn close_reason(socket: &Socket, role: Role) -> Option<CloseReason> {
             return None;
         }
         (EPIPE | ECONNRESET, _) => remote_reset,
-        // Without an error and without having said goodbye: closed with unread data or without lingering, both of
-        // which send a reset.
-        (0, state::ESTABLISHED | state::CLOSE_WAIT) => local_reset,
-        (0, state::FIN_WAIT2) if !socket.is_orphan() && !socket.peer_has_finished() => local_reset,
-        (0, state::FIN_WAIT1) if !socket.is_orphan() => local_reset,
+        (0, _) if socket.closes_without_goodbye() => local_reset,
         _ if socket.fin_is_acknowledged() => CloseReason::Normal,
         // Out of memory for orphans.
         (0, _) => CloseReason::Aborted,

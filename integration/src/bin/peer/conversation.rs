@@ -16,15 +16,18 @@ use tokio::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
+    task::yield_now,
     time::sleep,
 };
 
-use crate::ledger::Ledger;
+use crate::{ledger::Ledger, processor};
 
 /// How often a peer looks whether what it does not read has arrived.
 const PEEK_PAUSE: Duration = Duration::from_millis(1);
 /// How long a kernel sends again what is not acknowledged before it gives up; by itself it would for a quarter of an hour.
 const UNANSWERED_MS: u32 = 1000;
+/// How long after its last words a peer begins to ask for an error.
+const ASK_AFTER: Duration = Duration::from_millis(200);
 /// What is written at a time while the other end may be killed, and how long to wait then: killed in the midst of a transfer
 /// it must be, not of one that takes a processor for itself.
 const PIECE: u64 = 20_000;
@@ -129,7 +132,9 @@ impl<'a> Conversation<'a> {
                 self.end(ending);
                 Ok(())
             }
-            Step::SendInVain { bytes } if self.side == Side::Client => self.send_in_vain(*bytes).await,
+            Step::SendInVain { bytes, asks } if self.side == Side::Client => {
+                self.send_in_vain(*bytes, *asks).await
+            }
             Step::SendInVain { .. } => {
                 self.ledger.until_stopped().await;
                 // A goodbye that nobody answers would outlive the process and its network for minutes.
@@ -141,16 +146,35 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    async fn send_in_vain(&mut self, bytes: u64) -> anyhow::Result<()> {
+    async fn send_in_vain(&mut self, bytes: u64, asks: bool) -> anyhow::Result<()> {
         sockopt::set_tcp_user_timeout(self.stream()?, UNANSWERED_MS)
             .context("cannot set the socket's options")?;
+        if asks {
+            processor::use_one()?;
+        }
         self.exchange(bytes, 0).await?;
-        match self.stream()?.read(&mut [0]).await {
+        let answer = if asks { self.ask_for_an_error().await? } else { self.stream()?.read(&mut [0]).await };
+        match answer {
             Err(error) if error.kind() == ErrorKind::TimedOut => {
                 self.end(Ending::TimedOut);
                 Ok(())
             }
             other => bail!("the other end should have fallen silent, not {other:?}"),
+        }
+    }
+
+    /// Takes the socket's error as soon as there is one. This does not wait for the socket's lock, so that it may be before the
+    /// kernel has closed the socket.
+    async fn ask_for_an_error(&mut self) -> anyhow::Result<io::Result<usize>> {
+        // All of this process's connections have begun to wait by then, and their timers expire where they were begun.
+        sleep(ASK_AFTER).await;
+        processor::use_others()?;
+        loop {
+            if let Some(error) = self.stream()?.take_error()? {
+                return Ok(Err(error));
+            }
+            // Others ask, too.
+            yield_now().await;
         }
     }
 

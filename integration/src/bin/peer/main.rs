@@ -22,6 +22,7 @@ use crate::ledger::Ledger;
 mod client;
 mod conversation;
 mod ledger;
+mod processor;
 mod server;
 mod sockets;
 
