@@ -41,6 +41,18 @@ fn a_live_connection_is_active_until_its_end() {
     links.check("web>db closed timeout 1\nweb>db closed unknown 1\nweb>db opened 1\nweb>db rtt 1 0.001");
 }
 
+/// It was taken for ended, and went on.
+#[test]
+fn a_connection_that_ends_again_is_closed_once() {
+    let mut links = Links::new(10, 10);
+    links.push(named(1, "web", "db").opened(1));
+    links.push(named(1, "web", "db").closed(CloseReason::Unknown));
+    links.push(named(1, "web", "db").found());
+    links.check("web>db active 1\nweb>db closed unknown 1\nweb>db opened 1");
+    links.push(named(1, "web", "db").closed_again());
+    links.check("web>db closed unknown 1\nweb>db opened 1");
+}
+
 /// An attempt that failed opened nothing.
 #[test]
 fn a_failed_attempt_is_not_a_connection() {
@@ -273,7 +285,7 @@ proptest! {
                     add("connection.duration", "", u64::from(flow.started.is_some()));
                 }
                 Some(End::Failed(reason)) => add("failed", reason.as_str(), 1),
-                None => {}
+                Some(End::Again) | None => {}
             }
             if let Some(id) = flow.id {
                 let key = (id, flow.observer);
@@ -312,6 +324,7 @@ fn any_record() -> impl Strategy<Value = Flow> {
         prop_oneof![
             prop::sample::select(CloseReason::ALL.to_vec()).prop_map(End::Closed),
             prop::sample::select(FailureReason::ALL.to_vec()).prop_map(End::Failed),
+            Just(End::Again),
         ],
     );
     let begin = prop::option::of(prop::sample::select(vec![Begin::Opened, Begin::Found]));

@@ -100,7 +100,7 @@ impl Totals {
             *opened += 1;
         }
         match flow.end {
-            None => {}
+            None | Some(End::Again) => {}
             Some(End::Failed(reason)) => failed[reason as usize] += 1,
             Some(End::Closed(reason)) => {
                 closed[reason as usize] += 1;

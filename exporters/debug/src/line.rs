@@ -16,6 +16,7 @@ pub(crate) fn line(flow: &Flow) -> String {
         interval,
         begin,
         end,
+        before: _,
         request,
         response,
         rtt,
@@ -104,6 +105,7 @@ fn state(begin: Option<Begin>, end: Option<End>) -> String {
     let end = end.map(|it| match it {
         End::Closed(reason) => format!("closed ({})", reason.as_str()),
         End::Failed(reason) => format!("failed ({})", reason.as_str()),
+        End::Again => "closed again".to_owned(),
     });
     match (begin, end) {
         (None, None) => "open".to_owned(),

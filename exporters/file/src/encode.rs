@@ -87,6 +87,7 @@ mod tests {
             .client("10.0.0.3:50000")
             .server("10.0.0.1:22")
             .found()
+            .before(2_048, 3_072)
             .interval(1_767_225_600, 1_767_225_600)
             .cgroup("/system.slice/ssh.service");
         let lines = Lines::of(&[whole.build(), failed.build(), found.build()]);

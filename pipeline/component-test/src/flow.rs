@@ -1,8 +1,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use model::{
-    Batch, Begin, CloseReason, ConnectionId, End, Endpoint, Entity, FailureReason, Flow, Flows, Interval,
-    Local, Observer, Process, Rtt, Traffic, Transport, UnixNanos,
+    Batch, Before, Begin, CloseReason, ConnectionId, End, Endpoint, Entity, FailureReason, Flow, Flows,
+    Interval, Local, Observer, Process, Rtt, Traffic, Transport, UnixNanos,
 };
 
 /// Starts a flow record: connection 1 from 10.0.0.1:40000 to 10.0.0.2:80, seen by the client, in the middle of its
@@ -18,6 +18,7 @@ pub fn flow() -> FlowBuilder {
         interval: Interval::default(),
         begin: None,
         end: None,
+        before: None,
         request: Traffic::default(),
         response: Traffic::default(),
         rtt: None,
@@ -105,6 +106,13 @@ impl FlowBuilder {
         self
     }
 
+    /// Sets the payload bytes that travelled before the observer found the connection.
+    #[must_use]
+    pub fn before(mut self, request: u64, response: u64) -> Self {
+        self.0.before = Some(Before { request, response });
+        self
+    }
+
     /// Sets when the connection opened, in seconds since 1970.
     #[must_use]
     pub fn started(mut self, secs: u64) -> Self {
@@ -116,6 +124,13 @@ impl FlowBuilder {
     #[must_use]
     pub fn closed(mut self, reason: CloseReason) -> Self {
         self.0.end = Some(End::Closed(reason));
+        self
+    }
+
+    /// Makes it the last record of a connection that was counted as closed before.
+    #[must_use]
+    pub fn closed_again(mut self) -> Self {
+        self.0.end = Some(End::Again);
         self
     }
 

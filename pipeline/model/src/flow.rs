@@ -39,6 +39,10 @@ pub struct Flow {
     /// Set on the last record of a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<End>,
+    /// What travelled before the observer found the connection, and no record counts; on the first record only, of a
+    /// connection that is older than the observer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
     /// What travelled from client to server.
     pub request: Traffic,
     /// What travelled from server to client.
@@ -112,6 +116,9 @@ pub enum End {
     Closed(CloseReason),
     /// The connection was never established.
     Failed(FailureReason),
+    /// The connection is over, and was counted as such before: it had been taken for ended, with
+    /// [`CloseReason::Unknown`], and then was found again.
+    Again,
 }
 
 /// How an established connection ended.
@@ -206,6 +213,16 @@ pub struct Traffic {
     /// How long there was data to send that the receiver had no room for, summed over connections.
     #[serde(skip_serializing_if = "Duration::is_zero", with = "crate::time::nanos")]
     pub receive_window_limited: Duration,
+}
+
+/// Payload bytes by direction that travelled before the observer found a connection: both ends of it know, so that what
+/// one end counts from then on can be compared with what the other does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// From client to server.
+    pub request: u64,
+    /// From server to client.
+    pub response: u64,
 }
 
 /// Round-trip time as the observer's socket measured it.

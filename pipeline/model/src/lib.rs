@@ -19,7 +19,7 @@ pub use self::{
     connection_map::ConnectionMap,
     entity::{Attribute, Endpoint, Entity, kind},
     flow::{
-        Begin, CloseReason, End, FailureReason, Flow, Flows, Local, Observer, Process, Rtt, Traffic,
+        Before, Begin, CloseReason, End, FailureReason, Flow, Flows, Local, Observer, Process, Rtt, Traffic,
         Transport,
     },
     id::ConnectionId,

@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::{Begin, ConnectionId, End, Endpoint, Flow, Observer, Transport, UnixNanos};
+use model::{Before, Begin, ConnectionId, End, Endpoint, Flow, Observer, Transport, UnixNanos};
 
 use crate::{
     merge::{Known, append, is_unknown},
@@ -53,7 +53,7 @@ enum Decision {
 #[derive(Debug, Default)]
 struct Side {
     seen: bool,
-    /// Whether the counts below begin with the first byte.
+    /// Whether the counts below begin with the first byte, those that were transferred before the observer came included.
     complete: bool,
     end: Option<End>,
     request_bytes: u64,
@@ -279,9 +279,11 @@ impl Decision {
 impl Side {
     fn note(&mut self, flow: &Flow) {
         self.seen = true;
-        self.complete |= flow.begin == Some(Begin::Opened);
+        self.complete |= flow.begin == Some(Begin::Opened) || flow.before.is_some();
+        let Before { request, response } = flow.before.unwrap_or_default();
         self.end = self.end.or(flow.end);
-        self.request_bytes = self.request_bytes.saturating_add(flow.request.bytes);
-        self.response_bytes = self.response_bytes.saturating_add(flow.response.bytes);
+        self.request_bytes = self.request_bytes.saturating_add(request).saturating_add(flow.request.bytes);
+        self.response_bytes =
+            self.response_bytes.saturating_add(response).saturating_add(flow.response.bytes);
     }
 }

@@ -16,6 +16,7 @@ pub(crate) fn append(earlier: &mut Flow, later: Flow) {
         interval,
         begin,
         end,
+        before,
         request,
         response,
         rtt,
@@ -26,7 +27,9 @@ pub(crate) fn append(earlier: &mut Flow, later: Flow) {
     earlier.started = earlier.started.or(started);
     earlier.interval = Interval { start: earlier.interval.start, end: interval.end };
     earlier.begin = earlier.begin.or(begin);
-    earlier.end = end.or(earlier.end);
+    // What ends again has not been counted as ended if the record that says so is this one.
+    earlier.end = if end == Some(End::Again) { earlier.end.or(end) } else { end.or(earlier.end) };
+    earlier.before = earlier.before.or(before);
     add_traffic(&mut earlier.request, request);
     add_traffic(&mut earlier.response, response);
     earlier.rtt = rtt.or(earlier.rtt);

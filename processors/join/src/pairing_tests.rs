@@ -253,7 +253,23 @@ fn bytes_that_arrived_unacknowledged_count() {
     );
 }
 
-/// Of a connection that was found open nobody knows whether the two ends' counts begin at the same byte.
+/// The two ends of a connection that was found open may have been found with different bytes under way; what came before
+/// tells. Here 29 bytes had arrived of which the client had not heard, and 4 came later.
+#[test]
+fn bytes_of_a_connection_found_open_are_counted_from_the_clients_first() {
+    let reset = |it: FlowBuilder| it.closed(CloseReason::ServerReset);
+    check(
+        &[
+            (0, server().found().before(129, 10)),
+            (0, client().found().before(100, 10)),
+            (10, reset(client().request(5))),
+            (20, reset(server().request(9))),
+        ],
+        &[(0, client().found().before(100, 10)), (20, reset(client().request(38)))],
+    );
+}
+
+/// Records of a file may lack what came before: then nobody knows whether the two ends' counts begin at the same byte.
 #[test]
 fn bytes_of_a_connection_found_open_are_the_clients() {
     let reset = |it: FlowBuilder| it.closed(CloseReason::ServerReset);
@@ -272,7 +288,8 @@ fn the_other_ends_bytes_are_compared() {
     assert_eq!((report.mismatched_connections, report.mismatched_bytes), (1, 5));
 }
 
-/// The bytes of a connection that was found open begin at different moments at its two ends.
+/// The bytes of a connection that was found open begin at different moments at its two ends: they are compared if what came
+/// before is known.
 #[test]
 fn bytes_of_a_connection_found_open_are_not_compared() {
     let report = report_of(&[
@@ -280,6 +297,37 @@ fn bytes_of_a_connection_found_open_are_not_compared() {
         (0, server().found().request(7).closed(CloseReason::Normal)),
     ]);
     assert_eq!((report.paired, report.mismatched_connections), (1, 0));
+    let report = report_of(&[
+        (0, client().found().before(5, 0).request(10).closed(CloseReason::Normal)),
+        (0, server().found().before(7, 0).request(7).closed(CloseReason::Normal)),
+    ]);
+    assert_eq!((report.mismatched_connections, report.mismatched_bytes), (1, 1));
+}
+
+/// The observer took it for ended, and counted it as such, before it went on.
+#[test]
+fn what_ends_again_was_counted_as_closed() {
+    let unknown = || client().closed(CloseReason::Unknown);
+    let paired = [(0, client().opened(100)), (0, server().opened(100))];
+    let [client_opened, server_opened] = paired;
+    let again = || client().request(3).closed_again();
+    // The record that waits for the other end's is let go, and no other one counts.
+    check(
+        &[
+            client_opened.clone(),
+            server_opened,
+            (10, unknown()),
+            (500, client().found()),
+            (600, again()),
+            (600, server().closed(CloseReason::Normal)),
+        ],
+        &[client_opened, (500, unknown()), (500, client().found()), (600, again())],
+    );
+    // Merged before it was passed on, it has not been counted yet.
+    check(
+        &[(0, client().opened(100)), (10, unknown()), (20, client().found()), (30, again())],
+        &[(1_000, client().opened(100).request(3).closed(CloseReason::Unknown))],
+    );
 }
 
 /// They tell that `wait` is too short, or that an end goes on after the other is gone.

@@ -2,8 +2,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use abi::{Role, Sent, Socket};
 use model::{
-    Begin, CloseReason, ConnectionId, End, Endpoint, Flow, Interval, Local, Observer, Process, Rtt, Traffic,
-    Transport, UnixNanos,
+    Before, Begin, CloseReason, ConnectionId, End, Endpoint, Flow, Interval, Local, Observer, Process, Rtt,
+    Traffic, Transport, UnixNanos,
 };
 
 use crate::clock::Moment;
@@ -92,7 +92,9 @@ pub(crate) struct Connection {
     connect: Option<Duration>,
     server_handshake: Option<Duration>,
     begin: Option<Begin>,
-    end: Option<End>,
+    end: Option<CloseReason>,
+    // Whether it was reported as ended before.
+    is_resumed: bool,
     rtt: Option<Rtt>,
     // As of `observed_at`, and as of `reported_at`.
     seen: Totals,
@@ -137,6 +139,7 @@ impl Connection {
             server_handshake: None,
             begin: Some(begin),
             end: None,
+            is_resumed: false,
             rtt: None,
             seen: Totals::default(),
             reported: Totals::default(),
@@ -212,7 +215,7 @@ impl Connection {
         let Sent { bytes, acknowledged } = socket.sent(self.key.role);
         self.advance(socket, if loses_in_flight { acknowledged } else { bytes });
         self.rtt = rtt(socket).or(self.rtt);
-        self.end = Some(End::Closed(reason));
+        self.end = Some(reason);
         self.observed_at = at;
     }
 
@@ -227,19 +230,19 @@ impl Connection {
     /// Tells better than [`close`](Self::close) could why the connection ended.
     pub(crate) fn set_close_reason(&mut self, reason: CloseReason) {
         if self.has_ended() {
-            self.end = Some(End::Closed(reason));
+            self.end = Some(reason);
         }
     }
 
     /// Ends a connection whose end was not observed; its last sample stands.
     pub(crate) fn vanish(&mut self, now: UnixNanos) {
-        self.end = Some(End::Closed(CloseReason::Unknown));
+        self.end = Some(CloseReason::Unknown);
         self.observed_at = now;
     }
 
     /// Returns whether it ended without that its end was observed.
     pub(crate) fn has_vanished(&self) -> bool {
-        self.end == Some(End::Closed(CloseReason::Unknown))
+        self.end == Some(CloseReason::Unknown)
     }
 
     /// Takes back that it vanished, as long as that was not reported.
@@ -249,9 +252,11 @@ impl Connection {
         }
     }
 
-    /// Goes on after it was reported that it vanished: it has been counted as opened, and what it transferred, too.
+    /// Goes on after it was reported that it vanished: it has been counted as opened and as closed, and what it transferred,
+    /// too.
     pub(crate) fn resume(&mut self) {
         self.reappear();
+        self.is_resumed = true;
         self.begin = Some(Begin::Found);
         self.started = None;
         self.opened = None;
@@ -274,6 +279,12 @@ impl Connection {
             Role::Client => (sent, received),
             Role::Server => (received, sent),
         };
+        let before = match key.role {
+            Role::Client => Before { request: reported.sent, response: reported.received },
+            Role::Server => Before { request: reported.received, response: reported.sent },
+        };
+        let is_found_now = self.begin == Some(Begin::Found) && !self.is_resumed;
+        let end = self.end.map(|reason| if self.is_resumed { End::Again } else { End::Closed(reason) });
         let (client, server) = ends.client_and_server(key.role);
         let local = Local { cgroup: cgroup.clone(), netns: key.netns, process: process.clone() };
         let flow = Flow {
@@ -285,7 +296,8 @@ impl Connection {
             started: *started,
             interval: Interval { start: self.reported_at.min(self.observed_at), end: self.observed_at },
             begin: self.begin.take(),
-            end: self.end,
+            end,
+            before: is_found_now.then_some(before),
             request,
             response,
             rtt: self.rtt.take(),

@@ -78,7 +78,9 @@ impl Own {
         if self.is_agent(flow.local.process.as_ref()) && !client_counts() {
             metrics.own_request_bytes.add(flow.request.bytes);
             metrics.own_response_bytes.add(flow.response.bytes);
-            metrics.own_connections.add(u64::from(matches!(flow.begin, Some(Begin::Opened | Begin::Found))));
+            metrics
+                .own_connections
+                .add(u64::from(flow.begin == Some(Begin::Opened) || flow.before.is_some()));
             metrics.own_failed.add(u64::from(matches!(flow.end, Some(End::Failed(_)))));
         }
         self.includes()

@@ -97,8 +97,8 @@ mod tests {
 
     use component_test::flow;
     use model::{
-        Attribute, Begin, CloseReason, ConnectionId, End, FailureReason, Interval, Local, Observer, Process,
-        Rtt, Traffic, Transport, UnixNanos,
+        Attribute, Before, Begin, CloseReason, ConnectionId, End, FailureReason, Interval, Local, Observer,
+        Process, Rtt, Traffic, Transport, UnixNanos,
     };
     use proptest::prelude::*;
 
@@ -201,6 +201,7 @@ mod tests {
             any::<(u64, u64)>(),
             prop::option::of(prop::sample::select(vec![Begin::Opened, Begin::Found])),
             prop::option::of(any_end()),
+            prop::option::of(any::<(u64, u64)>()),
         );
         let what = (
             any_traffic(),
@@ -211,7 +212,7 @@ mod tests {
         );
         (who, when, what).prop_map(|(who, when, what)| {
             let (id, is_client, client, server, local) = who;
-            let (started, (interval_start, interval_end), begin, end) = when;
+            let (started, (interval_start, interval_end), begin, end, before) = when;
             let (request, response, rtt, connect, server_handshake) = what;
             let rtt = rtt.map(|(smoothed, min)| Rtt {
                 smoothed: Duration::from_nanos(smoothed),
@@ -227,6 +228,7 @@ mod tests {
                 interval: Interval { start: UnixNanos(interval_start), end: UnixNanos(interval_end) },
                 begin,
                 end,
+                before: before.map(|(request, response)| Before { request, response }),
                 request,
                 response,
                 rtt,
@@ -275,7 +277,7 @@ mod tests {
     fn any_end() -> impl Strategy<Value = End> {
         let closed = CloseReason::ALL.into_iter().map(End::Closed);
         let failed = FailureReason::ALL.into_iter().map(End::Failed);
-        prop::sample::select(closed.chain(failed).collect::<Vec<_>>())
+        prop::sample::select(closed.chain(failed).chain([End::Again]).collect::<Vec<_>>())
     }
 
     fn any_traffic() -> impl Strategy<Value = Traffic> {

@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use integration::{
-    Agent, Case, Moment, Outcome, Play, World,
+    Agent, Case, Moment, Play, World,
     agent::{LIVE, Rights},
     case::{Home, play_all, side_by_side},
     edges::{Edges, Totals},
@@ -165,13 +165,8 @@ fn play(seed: u64, observer: Observer, counts: &mut Counts) -> anyhow::Result<Ob
         // Which process holds a socket that is older than the agent only root can look up; its unit the kernel tells.
         holding.iter_mut().for_each(|it| it.home = Home::Unit);
     }
-    // Those that hold may never go on. A server that resets may not have acknowledged what it read last: its end knows,
-    // but of connections that are older than the agent the two ends do not count from the same byte.
-    let is_abandoned = holding.iter().map(|case| {
-        let is_uncertain = midst != Midst::Undisturbed && case.outcome == Outcome::ServerReset;
-        dice.below(4) == 0 || (is_uncertain && case.victim.is_none())
-    });
-    let is_abandoned: Vec<_> = is_abandoned.collect();
+    // Those that hold may never go on.
+    let is_abandoned: Vec<_> = holding.iter().map(|_| dice.below(4) == 0).collect();
 
     let world = World::new()?;
     let agent = &observer.agent;

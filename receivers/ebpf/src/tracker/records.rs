@@ -151,6 +151,7 @@ impl Tracker {
             interval: Interval { start: moment.wall_at(since), end },
             begin: None,
             end: Some(End::Failed(failure_reason(socket))),
+            before: None,
             request: Traffic::default(),
             response: Traffic::default(),
             rtt: None,

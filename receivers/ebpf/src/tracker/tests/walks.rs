@@ -1,7 +1,7 @@
 //! What walks find, and what they miss.
 
 use abi::Socket;
-use model::{Begin, CloseReason, End, Observer};
+use model::{Before, Begin, CloseReason, End, Observer};
 
 use super::world::{Conn, World};
 use crate::metrics::Metrics;
@@ -15,9 +15,22 @@ fn an_older_connection_is_counted_from_when_it_is_found() {
     let flow = world.one();
     assert_eq!((flow.begin, flow.started), (Some(Begin::Found), None));
     assert_eq!((flow.request.bytes, flow.response.bytes), (0, 0));
+    assert_eq!(flow.before, Some(Before { request: 10_000, response: 20_000 }));
     world.walk(&[conn.transferred(10_001, 20_002)]);
     let flow = world.one();
-    assert_eq!((flow.request.bytes, flow.response.bytes), (1, 2));
+    assert_eq!((flow.request.bytes, flow.response.bytes, flow.before), (1, 2, None));
+}
+
+/// What is under way is found at one end and not at the other: only what came before tells that both count from one byte.
+#[test]
+fn what_came_before_an_end_was_found_is_told_by_direction() {
+    let mut world = World::new();
+    world.walk(&[Conn::client(1).transferred(10_000, 20_000), Conn::server(1).transferred(20_000, 10_070)]);
+    let before: Vec<_> = world.take().into_iter().map(|it| (it.observer, it.before)).collect();
+    let [client, server] = [10_000, 10_070].map(|request| Some(Before { request, response: 20_000 }));
+    assert_eq!(before, [(Observer::Client, client), (Observer::Server, server)]);
+    world.open(Conn::client(2));
+    assert_eq!(world.one().before, None);
 }
 
 /// It closed between the attachment of the programs and the first walk.
@@ -165,14 +178,32 @@ fn a_connection_that_was_taken_for_ended_goes_on_where_it_was() {
     world.walk(&[conn.transferred(9, 11)]);
     let flow = world.one();
     assert_eq!((flow.begin, flow.end, flow.started), (Some(Begin::Found), None, None));
+    assert_eq!(flow.before, None, "what came before is counted");
     assert_eq!((flow.request.bytes, flow.response.bytes), (2, 3));
     assert_eq!(flow.local.process.map(|it| it.pid), Some(42), "what is known of it stays");
     world.close(conn.transferred(10, 12).finished());
     let flow = world.one();
-    assert_eq!((flow.begin, flow.end), (None, Some(End::Closed(CloseReason::Normal))));
+    assert_eq!((flow.begin, flow.end), (None, Some(End::Again)));
     assert_eq!((flow.request.bytes, flow.response.bytes), (1, 1));
     let Metrics { resumed, repaired_begins, repaired_ends, .. } = &world.tracker.metrics;
     assert_eq!([resumed, repaired_begins, repaired_ends].map(|it| it.value()), [1, 0, 1]);
+}
+
+/// Its end was counted the first time, however often it vanishes.
+#[test]
+fn a_connection_that_vanishes_twice_is_counted_as_closed_once() {
+    let mut world = World::new();
+    world.walk(&[]);
+    world.open(Conn::client(1));
+    let mut ends = Vec::new();
+    for _ in 0..2 {
+        world.walk(&[Conn::client(1)]);
+        world.walk(&[]);
+        world.walk(&[]);
+        ends.extend(world.take().into_iter().filter_map(|it| it.end));
+    }
+    assert_eq!(ends, [End::Closed(CloseReason::Unknown), End::Again]);
+    assert_eq!(world.tracker.metrics.resumed.value(), 1);
 }
 
 /// Its record tells the end after all.
@@ -189,7 +220,7 @@ fn the_end_of_a_connection_that_was_taken_for_ended_is_counted_from_where_it_was
         world.close(Conn::client(1).transferred(10, 12).finished());
     }
     let flow = world.one();
-    assert_eq!((flow.begin, flow.end), (Some(Begin::Found), Some(End::Closed(CloseReason::Normal))));
+    assert_eq!((flow.begin, flow.end), (Some(Begin::Found), Some(End::Again)));
     assert_eq!((flow.request.bytes, flow.response.bytes), (3, 4));
 }
 
