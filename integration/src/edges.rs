@@ -123,7 +123,9 @@ impl Edges {
         })?;
         read("ridley_link_connections_active", None, &mut |totals, _, n| totals.active = n)?;
         read("ridley_link_connect_duration_seconds_count", None, &mut |totals, _, n| totals.handshakes = n)?;
-        read("ridley_link_server_handshake_duration_seconds_count", None, &mut |totals, _, n| totals.accepts = n)?;
+        read("ridley_link_server_handshake_duration_seconds_count", None, &mut |totals, _, n| {
+            totals.accepts = n
+        })?;
         read("ridley_link_connection_duration_seconds_count", None, &mut |totals, _, n| {
             totals.lifetimes = n
         })?;
