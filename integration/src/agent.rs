@@ -213,7 +213,7 @@ impl Agent {
         let (mut last, mut wrong) = (None, None);
         poll::until(PATIENCE, || {
             // Each time anew: the acknowledgement of what came last may be on its way.
-            let Quality { request, response, rtt: (least, greatest) } = truth()?;
+            let Quality { request, response, rtt: (least, greatest), min_rtt } = truth()?;
             let scrape = self.recent_scrape()?;
             let of_case = |metric: &str, label: (&str, &str)| -> f64 {
                 let series = scrape.series(metric).filter(|(labels, _)| {
@@ -240,6 +240,11 @@ impl Agent {
                     );
                 }
             }
+            let found = of_case("ridley_link_min_rtt_seconds", ("", ""));
+            ensure!(
+                (found - min_rtt).abs() < 1e-7,
+                "a least round-trip time of {found} s instead of {min_rtt} s"
+            );
             let n = of_case("ridley_link_rtt_seconds_count", ("", ""));
             let sum = of_case("ridley_link_rtt_seconds_sum", ("", ""));
             let (n_before, sum_before) = last.unwrap_or((n, sum));

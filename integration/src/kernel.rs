@@ -31,6 +31,8 @@ pub struct Quality {
     pub response: DirectionQuality,
     /// The least and the greatest smoothed round-trip time of a client's socket, in seconds.
     pub rtt: (f64, f64),
+    /// The least round-trip time that a client's socket has measured, in seconds.
+    pub min_rtt: f64,
 }
 
 /// How well one direction fared.
@@ -52,6 +54,7 @@ struct End {
     // All that they know, of either direction.
     quality: DirectionQuality,
     rtt: (f64, f64),
+    min_rtt: f64,
 }
 
 /// Counters of a namespace since it was made.
@@ -99,6 +102,7 @@ fn compare_open_sockets(world: &World, moment: &Moment) -> anyhow::Result<Qualit
         request: direction(client.quality, server.quality),
         response: direction(server.quality, client.quality),
         rtt: client.rtt,
+        min_rtt: client.min_rtt,
     })
 }
 
@@ -132,6 +136,7 @@ fn sockets(world: &World, namespace: Namespace, end: &str, port: u16) -> anyhow:
     let mut sockets = Sockets::default();
     let mut quality = DirectionQuality::default();
     let mut rtt = (f64::INFINITY, 0.0_f64);
+    let mut min_rtt = f64::INFINITY;
     for line in text.lines() {
         // The kernel counts the end of a direction as one byte more than was sent in it.
         let (ended_here, ended_there) = match line.split_whitespace().next() {
@@ -160,6 +165,9 @@ fn sockets(world: &World, namespace: Namespace, end: &str, port: u16) -> anyhow:
         let smoothed = get("rtt:").split('/').next().unwrap_or_default();
         let smoothed: f64 = smoothed.parse().with_context(|| format!("no round-trip time in: {line}"))?;
         rtt = (rtt.0.min(smoothed / 1e3), rtt.1.max(smoothed / 1e3));
+        let least = get("minrtt:");
+        let least: f64 = least.parse().with_context(|| format!("no least round-trip time in: {line}"))?;
+        min_rtt = min_rtt.min(least / 1e3);
     }
-    Ok(End { sockets, quality, rtt })
+    Ok(End { sockets, quality, rtt, min_rtt })
 }

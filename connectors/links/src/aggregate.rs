@@ -123,6 +123,7 @@ impl Aggregate {
     /// Notes that every link was sent with the totals as of `time`.
     pub fn sent(&mut self, time: UnixNanos) {
         self.sent = time;
+        self.links.iter_mut().flatten().for_each(|link| link.totals.min_rtt.sent());
     }
 
     /// Returns what happened since the last call.

@@ -41,6 +41,26 @@ fn a_live_connection_is_active_until_its_end() {
     links.check("web>db closed timeout 1\nweb>db closed unknown 1\nweb>db opened 1\nweb>db rtt 1 0.001");
 }
 
+/// A sample counts until the next, and none beyond the last connection.
+#[test]
+fn the_least_round_trip_time_is_that_of_the_last_samples() {
+    let millis = |it| Duration::from_millis(it);
+    let mut links = Links::new(10, 10);
+    links.push(named(1, "web", "db").opened(1));
+    assert_eq!(links.min_rtt(), None);
+    links.push(named(1, "web", "db").rtts(millis(9), millis(3)));
+    links.push(named(2, "web", "db").rtts(millis(9), millis(2)));
+    assert_eq!(links.min_rtt(), Some(0.002));
+    links.aggregate.sent(UnixNanos(5_000));
+    assert_eq!(links.min_rtt(), Some(0.002), "no sample since");
+    links.push(named(1, "web", "db").rtts(millis(9), millis(4)));
+    assert_eq!(links.min_rtt(), Some(0.004));
+    links.push(named(1, "web", "db").closed(CloseReason::Normal));
+    assert_eq!(links.min_rtt(), Some(0.004));
+    links.push(named(2, "web", "db").closed(CloseReason::Normal));
+    assert_eq!(links.min_rtt(), None);
+}
+
 /// It was taken for ended, and went on.
 #[test]
 fn a_connection_that_ends_again_is_closed_once() {
@@ -468,10 +488,32 @@ impl Links {
                             call(name, &point.attributes, point.count, point.sum);
                         }
                     }
+                    metric::Data::Gauge(_) if name == "min_rtt" => {}
                     other => panic!("{name}: {other:?}"),
                 }
             }
         }
+    }
+
+    /// Returns the least round-trip time of the only link that tells one, in seconds.
+    fn min_rtt(&self) -> Option<f64> {
+        let (metrics, _next) = self.aggregate.encode(0, UnixNanos(5_000))?;
+        let scopes = metrics.resource_metrics.iter().flat_map(|it| &it.scope_metrics);
+        let points: Vec<_> = scopes
+            .flat_map(|it| &it.metrics)
+            .filter_map(|metric| match metric.data.as_ref() {
+                Some(metric::Data::Gauge(gauge)) if metric.name == "ridley.link.min_rtt" => {
+                    Some(gauge.data_points.iter())
+                }
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        assert!(points.len() <= 1, "{points:?}");
+        points.first().map(|point| match point.value {
+            Some(number_data_point::Value::AsDouble(secs)) => secs,
+            ref other => panic!("{other:?}"),
+        })
     }
 }
 

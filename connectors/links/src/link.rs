@@ -28,6 +28,7 @@ pub(crate) struct Totals {
     pub(crate) closed: [u64; CloseReason::ALL.len()],
     pub(crate) failed: [u64; FailureReason::ALL.len()],
     pub(crate) rtt: Histogram,
+    pub(crate) min_rtt: Least,
     pub(crate) connect_duration: Histogram,
     pub(crate) server_handshake_duration: Histogram,
     pub(crate) connection_duration: Histogram,
@@ -90,6 +91,7 @@ impl Totals {
             closed,
             failed,
             rtt,
+            min_rtt,
             connect_duration,
             server_handshake_duration,
             connection_duration,
@@ -112,6 +114,7 @@ impl Totals {
         }
         if let Some(sample) = flow.rtt {
             rtt.add(sample.smoothed, &bounds.rtt);
+            min_rtt.add(sample.min);
         }
         if let Some(duration) = flow.connect {
             connect_duration.add(duration, &bounds.connect_duration);
@@ -119,6 +122,30 @@ impl Totals {
         if let Some(duration) = flow.server_handshake {
             server_handshake_duration.add(duration, &bounds.server_handshake_duration);
         }
+    }
+}
+
+/// The least of what was added between two moments at which totals were sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Least {
+    current: Option<Duration>,
+    former: Option<Duration>,
+}
+
+impl Least {
+    fn add(&mut self, duration: Duration) {
+        self.current = Some(self.current.map_or(duration, |it| it.min(duration)));
+    }
+
+    /// Returns the least since the last moment, or before it if nothing was added since: samples need not come as often.
+    pub(crate) fn value(self) -> Option<Duration> {
+        self.current.or(self.former)
+    }
+
+    /// Takes note that it was sent.
+    pub(crate) fn sent(&mut self) {
+        self.former = self.value();
+        self.current = None;
     }
 }
 

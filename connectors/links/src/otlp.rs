@@ -4,8 +4,8 @@ use model::{CloseReason, FailureReason, Metrics, UnixNanos};
 use opentelemetry_proto::tonic::{
     common::v1::{InstrumentationScope, KeyValue},
     metrics::v1::{
-        AggregationTemporality, Histogram as HistogramData, HistogramDataPoint, Metric, NumberDataPoint,
-        ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
+        AggregationTemporality, Gauge, Histogram as HistogramData, HistogramDataPoint, Metric,
+        NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
     },
 };
 
@@ -71,6 +71,7 @@ impl Encoder {
             closed,
             failed,
             rtt,
+            min_rtt,
             connect_duration,
             server_handshake_duration,
             connection_duration,
@@ -109,6 +110,11 @@ impl Encoder {
                 points.n_points += 1;
             }
         }
+        // What was least while connections lived says nothing of a link without any.
+        if let Some(least) = min_rtt.value().filter(|_| link.active > 0) {
+            points.min_rtt.push(point.seconds(least));
+            points.n_points += 1;
+        }
         for (histogram, bounds, points_of_metric) in [
             (rtt, &self.rtt, &mut points.rtt),
             (connect_duration, &self.connect_duration, &mut points.connect_duration),
@@ -142,6 +148,7 @@ struct Points {
     out_of_order: Vec<NumberDataPoint>,
     receive_window_limited: Vec<NumberDataPoint>,
     rtt: Vec<HistogramDataPoint>,
+    min_rtt: Vec<NumberDataPoint>,
     connect_duration: Vec<HistogramDataPoint>,
     server_handshake_duration: Vec<HistogramDataPoint>,
     connection_duration: Vec<HistogramDataPoint>,
@@ -161,6 +168,7 @@ impl Points {
             out_of_order,
             receive_window_limited,
             rtt,
+            min_rtt,
             connect_duration,
             server_handshake_duration,
             connection_duration,
@@ -222,6 +230,12 @@ impl Points {
                 "Smoothed round-trip time, sampled from live connections at each interval.",
                 rtt,
             ),
+            gauge(
+                "ridley.link.min_rtt",
+                "s",
+                "Least round-trip time of live connections, as of the last samples.",
+                min_rtt,
+            ),
             histogram(
                 "ridley.link.connect.duration",
                 "Time from the client's first segment to the established connection.",
@@ -261,6 +275,12 @@ pub(crate) fn sum(
     has_points.then(|| metric(name, unit, description, data))
 }
 
+/// Returns a gauge; `None` without points.
+fn gauge(name: &str, unit: &str, description: &str, data_points: Vec<NumberDataPoint>) -> Option<Metric> {
+    let has_points = !data_points.is_empty();
+    has_points.then(|| metric(name, unit, description, metric::Data::Gauge(Gauge { data_points })))
+}
+
 fn histogram(name: &str, description: &str, data_points: Vec<HistogramDataPoint>) -> Option<Metric> {
     let aggregation_temporality = AggregationTemporality::Cumulative.into();
     let has_points = !data_points.is_empty();
@@ -292,6 +312,10 @@ impl PointMaker {
 
     fn number_with(&self, value: u64, key: &str, attribute: &str) -> NumberDataPoint {
         self.number_of(value, self.attributes_and(key, attribute))
+    }
+
+    fn seconds(&self, value: Duration) -> NumberDataPoint {
+        self.point(number_data_point::Value::AsDouble(value.as_secs_f64()), self.attributes.clone())
     }
 
     fn seconds_with(&self, value: Duration, key: &str, attribute: &str) -> NumberDataPoint {

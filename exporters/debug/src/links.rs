@@ -151,6 +151,7 @@ impl Links {
                 // What links and listening sockets tell beside what is in the table.
                 Some(Data::Sum(_) | Data::Histogram(_))
                     if ["ridley.link.", "ridley.listener."].iter().any(|it| metric.name.starts_with(it)) => {}
+                Some(Data::Gauge(_)) if metric.name == "ridley.link.min_rtt" => {}
                 Some(Data::Sum(data)) => ignored.unknown += data.data_points.len() as u64,
                 Some(Data::Gauge(data)) => ignored.unknown += data.data_points.len() as u64,
                 Some(Data::Histogram(data)) => ignored.unknown += data.data_points.len() as u64,

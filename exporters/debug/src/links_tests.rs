@@ -180,7 +180,8 @@ fn other_metrics_are_counted_as_such() {
     duration.name = "ridley.link.connection.duration".to_owned();
     let untold = ["ridley.link.out_of_order.segments", "ridley.listener.drops"]
         .map(|name| Metric { name: name.to_owned(), ..sum(OPENED, 0, 10, &[], 1) });
-    let ignored = links.push(&metrics([cpu, gauge, duration].into_iter().chain(untold)));
+    let min_rtt = Metric { name: "ridley.link.min_rtt".to_owned(), ..gauge.clone() };
+    let ignored = links.push(&metrics([cpu, gauge, duration, min_rtt].into_iter().chain(untold)));
     assert_eq!(ignored, Ignored { unknown: 3, over_budget: 0 });
     check(&mut links, &[]);
 }

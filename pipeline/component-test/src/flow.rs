@@ -179,8 +179,14 @@ impl FlowBuilder {
 
     /// Sets the round-trip time, smoothed and least alike.
     #[must_use]
-    pub fn rtt(mut self, rtt: Duration) -> Self {
-        self.0.rtt = Some(Rtt { smoothed: rtt, min: rtt });
+    pub fn rtt(self, rtt: Duration) -> Self {
+        self.rtts(rtt, rtt)
+    }
+
+    /// Sets the round-trip time.
+    #[must_use]
+    pub fn rtts(mut self, smoothed: Duration, min: Duration) -> Self {
+        self.0.rtt = Some(Rtt { smoothed, min });
         self
     }
 
