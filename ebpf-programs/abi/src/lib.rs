@@ -18,7 +18,7 @@ mod walk;
 
 pub use self::{
     cgroup::{CGROUP_LEVELS, CGROUP_NAME_LEN, CgroupNames},
-    listening::{LISTENING_HASH_BUCKETS, ListeningSocket, MAX_LISTENING},
+    listening::{LISTENING_HASH_BUCKETS, LISTENING_NULLS_BASE, ListeningSocket, MAX_LISTENING},
     offsets::{COMMON_BYTES, MOVING_BYTES, Offsets, SOCK_BYTES, TCP_BYTES},
     record::{CgroupRecord, ConnectionRecord, ListenerRecord, Record, RecordKind},
     skip::SkipReason,

@@ -8,6 +8,11 @@ pub const MAX_LISTENING: u32 = 1 << 11;
 /// <https://github.com/torvalds/linux/blob/v5.10/include/net/inet_hashtables.h>, `INET_LHTABLE_SIZE`
 pub const LISTENING_HASH_BUCKETS: u32 = 32;
 
+/// What the ends of the chains of that table count from, so that they differ from those of connections.
+///
+/// <https://github.com/torvalds/linux/blob/v5.10/include/net/inet_hashtables.h>, `LISTENING_NULLS_BASE`
+pub const LISTENING_NULLS_BASE: u64 = 1 << 29;
+
 /// A socket that listens, copied out of the kernel.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]

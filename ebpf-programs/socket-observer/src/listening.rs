@@ -3,14 +3,17 @@
 //! There is one for all network namespaces: those that have tables of connections of their own share it. It has few
 //! buckets, so that one program that needs no more than bounded loops walks it on every kernel.
 
-use abi::{LISTENING_HASH_BUCKETS, ListeningSocket, MAX_FLAT_STEPS, Offsets, SkipReason, WalkState, state};
+use abi::{
+    LISTENING_HASH_BUCKETS, LISTENING_NULLS_BASE, ListeningSocket, MAX_FLAT_STEPS, Offsets, SkipReason,
+    WalkState, state,
+};
 
 use crate::{
     cgroup,
     kernel::{constant, current_net, offset, read, read_into, zero},
     maps::{self, count_skipped, walk_state},
     sample::{self, Common},
-    walk::{CONTINUE, STOP, hashinfo_of},
+    walk::{CONTINUE, MAX_ATTEMPTS, STOP, hashinfo_of},
 };
 
 /// Copies the sockets of the buckets from `first` on for which there are steps and room.
@@ -52,9 +55,10 @@ extern "C" fn step_listening() -> i64 {
         walk.bucket = walk.next_bucket;
         walk.next_bucket += 1;
         walk.n_sockets_before = walk.n_sockets;
-        let bucket = walk.buckets + u64::from(walk.bucket) * offset!(listening_bucket_bytes);
-        walk.node = read(bucket + offset!(listening_bucket_head));
-    } else {
+        walk.n_attempts = 1;
+        walk.done = 0;
+        walk.node = first_node(walk);
+    } else if !is_end(walk.node) {
         let socket = walk.node - offset!(common_nulls_node);
         let common = Common::of(socket);
         if common.state() == state::LISTEN {
@@ -64,11 +68,42 @@ extern "C" fn step_listening() -> i64 {
         }
         walk.node = read(walk.node);
     }
-    // The end of a chain is odd, and a link that could not be read is zero. No other bucket's end can be met: a socket that
-    // listens is freed, and used again, only when no program can stand on it any more.
-    // https://github.com/torvalds/linux/blob/v6.12/net/ipv4/inet_hashtables.c, `SOCK_RCU_FREE`
-    walk.done = u32::from(walk.node & 1 != 0 || walk.node == 0);
+    if is_end(walk.node) {
+        end_chain(walk);
+    }
     CONTINUE
+}
+
+/// Returns whether there is no socket: the end of a chain is odd, and a link that could not be read is zero.
+#[inline(always)]
+const fn is_end(node: u64) -> bool {
+    node & 1 != 0 || node == 0
+}
+
+/// Ends a chain, or begins it again: the end of a chain carries the number of its bucket, and with another one the socket
+/// that we stood on ceased to listen meanwhile, and listens again in another bucket.
+#[inline(always)]
+fn end_chain(walk: &mut WalkState) {
+    let end = walk.node;
+    walk.done = 1;
+    if end != 0 && (end >> 1) & !LISTENING_NULLS_BASE == u64::from(walk.bucket) {
+        return;
+    }
+    walk.n_sockets = walk.n_sockets_before;
+    if walk.n_attempts >= MAX_ATTEMPTS {
+        walk.n_skipped += 1;
+        count_skipped(SkipReason::BucketUnstable);
+        return;
+    }
+    walk.n_attempts += 1;
+    walk.done = 0;
+    walk.node = first_node(walk);
+}
+
+#[inline(always)]
+fn first_node(walk: &WalkState) -> u64 {
+    let bucket = walk.buckets + u64::from(walk.bucket) * offset!(listening_bucket_bytes);
+    read(bucket + offset!(listening_bucket_head))
 }
 
 /// Settles where the next run begins, when there were no steps or no room left.

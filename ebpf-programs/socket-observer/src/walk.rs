@@ -30,7 +30,7 @@ use crate::{
 const MAX_NETS: u32 = 1 << 16;
 
 /// How often a bucket that changes is begun again.
-const MAX_ATTEMPTS: u32 = 4;
+pub(crate) const MAX_ATTEMPTS: u32 = 4;
 
 /// Heads of a table's chunk, as one read.
 type Heads = [u64; BUCKETS_PER_CHUNK as usize];
