@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod cgroup;
+mod change;
 mod listening;
 mod offsets;
 mod record;
@@ -18,6 +19,7 @@ mod walk;
 
 pub use self::{
     cgroup::{CGROUP_LEVELS, CGROUP_NAME_LEN, CgroupNames},
+    change::ChangeCount,
     listening::{LISTENING_HASH_BUCKETS, LISTENING_NULLS_BASE, ListeningSocket, MAX_LISTENING},
     offsets::{COMMON_BYTES, MOVING_BYTES, Offsets, SOCK_BYTES, TCP_BYTES},
     record::{CgroupRecord, ConnectionRecord, ListenerRecord, Record, RecordKind},

@@ -28,9 +28,9 @@ pub enum RecordKind {
 pub struct ConnectionRecord {
     /// A [`RecordKind`].
     pub kind: u16,
-    /// 1 if the second program recorded this, because the first seemed not to have run: it may repeat a record that was
-    /// written a moment before.
-    pub is_second: u16,
+    /// 1 if another program than the first recorded this, because those before it seemed not to have run: it may repeat a
+    /// record that was written a moment before.
+    pub is_taken_over: u16,
     /// Process (thread group) that began the handshake; 0 if that was not observed.
     pub pid: u32,
     /// Nanoseconds since boot, `CLOCK_BOOTTIME`.

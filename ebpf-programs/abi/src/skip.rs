@@ -8,8 +8,17 @@ pub enum SkipReason {
     RingFull,
     /// Too many handshakes at once: the process and duration of one are unknown.
     HandshakesFull,
-    /// A socket changed its state while its CPU was in the middle of those of two others; a walk repairs it.
+    /// A handshake could not be noted or forgotten, for its CPU was in the middle of doing that for another: the process
+    /// and duration of one are unknown.
+    HandshakesBusy,
+    /// A socket changed its state while its CPU was in the middle of changes of others, in every program that is attached
+    /// to them; a walk repairs it. The kernel counts these, and not a program.
     Nested,
+    /// A socket sent a reset while its CPU was in the middle of recording that of another: who reset a connection is told
+    /// by its end alone.
+    NestedReset,
+    /// The kernel's memory of a socket could not be read; a walk repairs it.
+    SocketUnreadable,
     /// Too many sockets in one hash bucket: the rest of the bucket was not sampled.
     BucketTooLong,
     /// A hash bucket changed under every attempt to read it: it was not sampled.
@@ -22,10 +31,13 @@ pub enum SkipReason {
 
 impl SkipReason {
     /// Every reason, in the order of the map.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::RingFull,
         Self::HandshakesFull,
+        Self::HandshakesBusy,
         Self::Nested,
+        Self::NestedReset,
+        Self::SocketUnreadable,
         Self::BucketTooLong,
         Self::BucketUnstable,
         Self::TableUnreadable,
@@ -33,14 +45,17 @@ impl SkipReason {
     ];
 
     /// How many reasons there are: the size of the map.
-    pub const COUNT: u32 = 7;
+    pub const COUNT: u32 = 10;
 
     /// Returns the value of the `reason` attribute.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RingFull => "ring_full",
             Self::HandshakesFull => "handshakes_full",
+            Self::HandshakesBusy => "handshakes_busy",
             Self::Nested => "nested",
+            Self::NestedReset => "nested_reset",
+            Self::SocketUnreadable => "socket_unreadable",
             Self::BucketTooLong => "bucket_too_long",
             Self::BucketUnstable => "bucket_unstable",
             Self::TableUnreadable => "table_unreadable",

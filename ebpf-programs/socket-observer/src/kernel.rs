@@ -1,6 +1,10 @@
 //! Reading the kernel's memory.
 
+#[cfg(target_arch = "bpf")]
+use core::intrinsics;
 use core::mem::MaybeUninit;
+#[cfg(not(target_arch = "bpf"))]
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::Offsets;
 use aya_ebpf::{
@@ -48,16 +52,16 @@ pub(crate) fn read_into<T: Pod>(value: &mut T, address: u64) -> bool {
 }
 
 /// Reads `len` bytes into a value, from its `at`th byte on; zero if the address is not readable. What has no room is not
-/// read.
+/// read. Returns whether it was read.
 #[inline(always)]
-pub(crate) fn read_part_into<T: Pod>(value: &mut T, at: u32, len: u32, address: u64) {
+pub(crate) fn read_part_into<T: Pod>(value: &mut T, at: u32, len: u32, address: u64) -> bool {
     if at > size::<T>() || len > size::<T>() - at {
-        return;
+        return false;
     }
     // SAFETY: in bounds, as checked.
     let to = unsafe { core::ptr::from_mut(value).byte_add(at as usize) };
     // SAFETY: as in `probe`, with fewer bytes than there is room for.
-    unsafe { generated::bpf_probe_read_kernel(to.cast::<c_void>(), len, address as *const c_void) };
+    unsafe { generated::bpf_probe_read_kernel(to.cast::<c_void>(), len, address as *const c_void) == 0 }
 }
 
 #[inline(always)]
@@ -82,6 +86,24 @@ pub(crate) fn zero<T: Pod>(value: &mut T) {
         unsafe { word.write_volatile(0) };
         idx += 1;
     }
+}
+
+/// Adds to a number that others add to at the same time.
+///
+/// # Safety
+///
+/// The pointer is valid and aligned, and all who write there do so by this function.
+#[inline(always)]
+pub(crate) unsafe fn atomic_add(to: *mut u64, amount: u64) {
+    // The types of `core::sync` cannot: they want that the processor can exchange too, which BPF's learnt in Linux 5.12.
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: as the caller promises.
+    unsafe {
+        intrinsics::atomic_xadd::<u64, u64, { intrinsics::AtomicOrdering::Relaxed }>(to, amount)
+    };
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: as the caller promises.
+    unsafe { AtomicU64::from_ptr(to) }.fetch_add(amount, Ordering::Relaxed);
 }
 
 /// Reads a string of the kernel in place, cut to the room; empty if the address is not readable.

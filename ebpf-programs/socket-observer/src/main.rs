@@ -3,14 +3,15 @@
 //! | program | runs | does |
 //! | --- | --- | --- |
 //! | `on_state_change` | at each change of a TCP socket's state (`inet_sock_set_state`) | records begins and ends |
-//! | `on_state_change_second` | right after it | records those that the kernel did not give to the first |
+//! | `on_state_change_second`, `_third` | after it, where the kernel preempts programs | record what those before were not given |
+//! | `on_state_change_last` | after them | the same |
 //! | `on_reset_sent` | when a socket sends a reset (`tcp_send_reset`) | records it if it answers for a closed connection |
 //! | `boot`, `boot_elements`, `boot_flat` | when the receiver asks | finds the kernel's tables of connections |
 //! | `walk`, `walk_elements`, `walk_flat` | when the receiver asks | copies the sockets of a part of a table |
 //! | `walk_listening` | when the receiver asks | copies listening sockets |
 //! | `name_cgroup` | when the receiver asks | reads the names of one cgroup |
 //!
-//! All but the first three are loaded as raw tracepoint programs and never attached: the receiver runs them by
+//! All but the first five are loaded as raw tracepoint programs and never attached: the receiver runs them by
 //! `BPF_PROG_TEST_RUN`, one at a time. No program runs per packet or per call to send or receive, and none decides
 //! anything: they observe.
 //!
@@ -20,11 +21,11 @@
 //! | --- | --- | --- |
 //! | `EVENTS` | writes records | reads them |
 //! | `SKIPPED` | increments, by `SkipReason` | reads |
-//! | `TAKEN_OVER` | increments, when the second program records what the first did not | reads |
+//! | `CHANGES` | increments, by `ChangeCount` | reads |
 //! | `HANDSHAKES` | who began a handshake, and when | nothing |
 //! | `CGROUPS` | which cgroups' names were recorded | nothing |
 //! | `WALK`, `SOCKETS`, `TABLES`, `LISTENING`, `CGROUP` | results of the programs that it runs | has them mapped, reads |
-//! | `SEEN` | what the first program has seen and the second need not record | nothing |
+//! | `NOTES` | what one program has seen and those after it need not record | nothing |
 //! | `SCRATCH`, `ROOMS` | what is copied of a table and of a socket | nothing |
 //! | `ELEMENTS` | is visited to repeat something | nothing |
 //!
@@ -35,6 +36,11 @@
 
 #![no_std]
 #![no_main]
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(internal_features, reason = "what adds atomically, see `kernel::atomic_add`")
+)]
 
 mod cgroup;
 mod kernel;
@@ -55,10 +61,24 @@ fn on_state_change(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// Records what the kernel did not give to `on_state_change`. To be attached after it.
+/// Records what the kernel did not give to `on_state_change`. To be attached after it, where programs can be preempted.
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 fn on_state_change_second(ctx: RawTracePointContext) -> i32 {
     state_change::observe(ctx.arg(0), ctx.arg(1), ctx.arg(2), Lodger::Second);
+    0
+}
+
+/// Records what the kernel gave to neither. To be attached after both.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+fn on_state_change_third(ctx: RawTracePointContext) -> i32 {
+    state_change::observe(ctx.arg(0), ctx.arg(1), ctx.arg(2), Lodger::Third);
+    0
+}
+
+/// Records what the kernel gave to none of those before, of which there is one at least. To be attached after them.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+fn on_state_change_last(ctx: RawTracePointContext) -> i32 {
+    state_change::observe(ctx.arg(0), ctx.arg(1), ctx.arg(2), Lodger::Last);
     0
 }
 

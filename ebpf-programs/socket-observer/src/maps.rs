@@ -1,8 +1,10 @@
 //! Every map, and the only ways into them.
 
+use core::cell::UnsafeCell;
+
 use abi::{
-    BUCKETS_PER_CHUNK, CgroupNames, ListeningSocket, MAX_ELEMENTS, MAX_LISTENING, MAX_SOCKETS, MAX_TABLES,
-    SkipReason, Socket, Table, WalkState,
+    BUCKETS_PER_CHUNK, CgroupNames, ChangeCount, ListeningSocket, MAX_ELEMENTS, MAX_LISTENING, MAX_SOCKETS,
+    MAX_TABLES, SkipReason, Socket, Table, WalkState,
 };
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -12,7 +14,7 @@ use aya_ebpf::{
 use bytemuck::{AnyBitPattern, Pod, Zeroable};
 
 use crate::{
-    kernel::offset,
+    kernel::{atomic_add, offset},
     sample::{Moving, Sock, Tcp},
 };
 
@@ -21,6 +23,16 @@ const RING_BYTES: u32 = 2 << 20;
 
 /// Handshakes that clients have begun and not finished.
 const MAX_HANDSHAKES: u32 = 1 << 13;
+
+/// What the kernel answers when a map is full, and when it has no such key.
+const E2BIG: i32 = 7;
+const ENOENT: i32 = 2;
+
+/// Sockets share a place for their notes with those whose addresses are alike; a power of two.
+const NOTE_PLACES: u32 = 1 << 10;
+
+/// Notes that find room in one place: more than sockets whose addresses are alike change at the same time.
+const NOTES_PER_PLACE: usize = 4;
 
 /// Cgroups whose names need not be recorded again.
 const MAX_CGROUPS: u32 = 1 << 11;
@@ -32,7 +44,7 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 static SKIPPED: PerCpuArray<u64> = PerCpuArray::with_max_entries(SkipReason::COUNT, 0);
 
 #[map]
-pub(crate) static HANDSHAKES: HashMap<u64, Handshake> = HashMap::with_max_entries(MAX_HANDSHAKES, 0);
+static HANDSHAKES: HashMap<u64, Handshake> = HashMap::with_max_entries(MAX_HANDSHAKES, 0);
 
 #[map]
 pub(crate) static CGROUPS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(MAX_CGROUPS, 0);
@@ -63,10 +75,10 @@ pub(crate) static ELEMENTS: Array<u32> = Array::with_max_entries(MAX_ELEMENTS, 0
 static ROOMS: PerCpuArray<Room> = PerCpuArray::with_max_entries(Lodger::COUNT, 0);
 
 #[map]
-static SEEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static NOTES: Array<[u64; NOTES_PER_PLACE]> = Array::with_max_entries(NOTE_PLACES, 0);
 
 #[map]
-static TAKEN_OVER: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static CHANGES: PerCpuArray<u64> = PerCpuArray::with_max_entries(ChangeCount::COUNT, 0);
 
 /// Room for what is read of a socket.
 #[repr(C)]
@@ -81,16 +93,25 @@ pub(crate) struct Room {
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lodger {
-    /// The first program that is attached to changes of state.
+    /// The program that is attached to changes of state before all others.
     First,
-    /// The second, which is attached after it.
+    /// The one after it, where programs can be preempted.
     Second,
+    /// The one after that, where programs can be preempted.
+    Third,
+    /// The one that is attached after all others.
+    Last,
     /// The program that is attached to resets.
     Resets,
 }
 
 impl Lodger {
-    const COUNT: u32 = 3;
+    const COUNT: u32 = 5;
+
+    /// Returns whether it does what one before it was not given.
+    pub(crate) const fn takes_over(self) -> bool {
+        matches!(self, Self::Second | Self::Third | Self::Last)
+    }
 }
 
 /// What is known of a handshake that a client began.
@@ -115,6 +136,27 @@ impl Handshake {
         // concurrently.
         Some(unsafe { &*handshake })
     }
+
+    /// Remembers it until it is forgotten; counts it if that cannot be.
+    #[inline(always)]
+    pub(crate) fn remember(&self, socket: u64) {
+        match HANDSHAKES.insert(socket, self, 0) {
+            Ok(()) => {}
+            Err(error) if error == -E2BIG => count_skipped(SkipReason::HandshakesFull),
+            // The kernel does not wait for the lock of a part of a map that its CPU holds already.
+            Err(_) => count_skipped(SkipReason::HandshakesBusy),
+        }
+    }
+
+    /// Forgets what is known of a socket's handshake, if anything is.
+    #[inline(always)]
+    pub(crate) fn forget(socket: u64) {
+        if let Err(error) = HANDSHAKES.remove(socket)
+            && error != -ENOENT
+        {
+            count_skipped(SkipReason::HandshakesBusy);
+        }
+    }
 }
 
 /// A part of a table, the buckets of it that are not empty, and what is read of a socket.
@@ -130,9 +172,22 @@ pub(crate) struct Scratch {
 
 /// Counts what could not be recorded.
 pub(crate) fn count_skipped(reason: SkipReason) {
-    if let Some(count) = SKIPPED.get_ptr_mut(reason as u32) {
-        // SAFETY: the pointer is this CPU's slot of a live entry, and it is aligned for its type.
-        unsafe { *count += 1 };
+    increment(&SKIPPED, reason as u32);
+}
+
+/// Counts something about changes of state.
+#[inline(always)]
+pub(crate) fn count_change(what: ChangeCount) {
+    increment(&CHANGES, what as u32);
+}
+
+/// Adds one. Who interrupts this on its CPU, or is let run there instead of it, may add to the same number.
+#[inline(always)]
+fn increment(counts: &PerCpuArray<u64>, idx: u32) {
+    if let Some(count) = counts.get_ptr_mut(idx) {
+        // SAFETY: the pointer is this CPU's slot of a live element, which is aligned for its type, and all who write it do
+        // so here.
+        unsafe { atomic_add(count, 1) };
     }
 }
 
@@ -185,20 +240,97 @@ pub(crate) fn with_room<R>(of: Lodger, use_it: impl FnOnce(&mut Room) -> R) -> O
     Some(result)
 }
 
-/// Returns this CPU's note of the change that the first program saw last.
-#[inline(always)]
-pub(crate) fn seen() -> Option<&'static mut u64> {
-    let note = SEEN.get_ptr_mut(0)?;
-    // SAFETY: this CPU's slot of a live element, aligned for its type; who interrupts this writes one word or another.
-    Some(unsafe { &mut *note })
+/// Where programs leave a note of what they have seen for those that are attached after them.
+///
+/// A note is a socket's, whichever CPU it was left on: a process may go on elsewhere, and others may run in its place. Of
+/// each socket there is one at most, and it is of its last change: a socket does not enter a state twice in a row, so
+/// that a note that nobody took away cannot be mistaken for that of a change to come, also not of another socket in the
+/// same memory. When more sockets than there is room for are at the same place, one loses its note, and is recorded twice.
+#[derive(Clone, Copy)]
+pub(crate) struct Notes {
+    place: &'static [Note; NOTES_PER_PLACE],
+    socket: u64,
+    change: u64,
 }
 
-/// Counts a change that the second program saw alone.
-#[inline(always)]
-pub(crate) fn count_taken_over() {
-    if let Some(count) = TAKEN_OVER.get_ptr_mut(0) {
-        // SAFETY: as above.
-        unsafe { *count += 1 };
+/// One word that programs on all CPUs read and write, each at once.
+///
+/// Not an atomic of `core`, whose loads and stores the compiler does not know how to make for this processor.
+#[repr(transparent)]
+struct Note(UnsafeCell<u64>);
+
+impl Note {
+    #[inline(always)]
+    fn load(&self) -> u64 {
+        // SAFETY: valid and aligned, as a reference is. The processor reads and writes aligned words whole, and volatile it
+        // does so once, here and in `store`, which alone touch it.
+        unsafe { self.0.get().read_volatile() }
+    }
+
+    #[inline(always)]
+    fn store(&self, note: u64) {
+        // SAFETY: as in `load`.
+        unsafe { self.0.get().write_volatile(note) };
+    }
+}
+
+impl Notes {
+    /// Returns where the note of a socket's change to a state is.
+    #[inline(always)]
+    pub(crate) fn of(socket: u64, new: u8) -> Option<Self> {
+        // The highest bits of a product depend on all of the address; its lowest are alike in all, for sockets are large.
+        let place = (socket >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - NOTE_PLACES.ilog2());
+        #[expect(clippy::cast_possible_truncation, reason = "all but a few bits were shifted out")]
+        let place = NOTES.get_ptr(place as u32)?;
+        // SAFETY: the pointer is a live element, for array maps never move or free one; it is aligned, and written as what
+        // it is here and nowhere else.
+        let place = unsafe { &*place.cast() };
+        // The highest bits of all addresses of the kernel are alike.
+        Some(Self { place, socket, change: socket ^ u64::from(new) << 56 })
+    }
+
+    /// Returns whether an earlier program has left the note.
+    #[inline(always)]
+    pub(crate) fn is_left(self) -> bool {
+        let mut is_left = false;
+        for note in self.place {
+            is_left |= note.load() == self.change;
+        }
+        is_left
+    }
+
+    /// Leaves it, in place of what was noted of the socket before.
+    #[inline(always)]
+    pub(crate) fn leave(self) {
+        let mut free = 0;
+        for (idx, note) in self.place.iter().enumerate() {
+            let noted = note.load();
+            if self.is_own(noted) {
+                note.store(self.change);
+                return;
+            }
+            if noted == 0 {
+                free = idx;
+            }
+        }
+        self.place[free & (NOTES_PER_PLACE - 1)].store(self.change);
+    }
+
+    /// Takes away what is noted of the socket.
+    #[inline(always)]
+    pub(crate) fn clear(self) {
+        for note in self.place {
+            if self.is_own(note.load()) {
+                note.store(0);
+                return;
+            }
+        }
+    }
+
+    /// Returns whether a note is of this socket, whatever its state.
+    #[inline(always)]
+    fn is_own(self, note: u64) -> bool {
+        (note ^ self.socket) << 8 == 0
     }
 }
 

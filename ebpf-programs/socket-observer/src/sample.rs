@@ -100,9 +100,10 @@ pub(crate) struct Sock {
 }
 
 impl Sock {
+    /// Reads it. Returns whether it could be read.
     #[inline(always)]
-    pub(crate) fn read_from(&mut self, socket: u64) {
-        read_part_into(self, 0, constant!(sock_len), socket);
+    pub(crate) fn read_from(&mut self, socket: u64) -> bool {
+        read_part_into(self, 0, constant!(sock_len), socket)
     }
 
     /// Returns the member at an offset.

@@ -1,14 +1,14 @@
 //! Begins and ends, from changes of a socket's state.
 
 use abi::{
-    ConnectionRecord, ListenerRecord, RecordKind, SkipReason,
+    ChangeCount, ConnectionRecord, ListenerRecord, RecordKind, SkipReason,
     state::{CLOSE, ESTABLISHED, LISTEN, SYN_RECV, SYN_SENT, is_connected},
 };
 
 use crate::{
     cgroup,
-    kernel::{constant, current_process, now, offset, read, zero},
-    maps::{HANDSHAKES, Handshake, Lodger, Room, count_skipped, count_taken_over, emit, seen, with_room},
+    kernel::{constant, current_process, now, offset, read, read_into, zero},
+    maps::{Handshake, Lodger, Notes, Room, count_change, count_skipped, emit, with_room},
     sample::{self, Sock},
 };
 
@@ -20,43 +20,53 @@ const IPPROTO_TCP: u16 = 6;
 /// longer visible to others.
 /// <https://github.com/torvalds/linux/blob/v6.12/include/trace/events/sock.h#L142>
 ///
-/// Two programs are attached, one after the other: on a CPU that is in the middle of the first when a packet changes
-/// another socket, the kernel gives that change to the second alone.
+/// Several programs are attached, one after the other: on a CPU that is in the middle of the first when a packet changes
+/// another socket, or a process that runs in place of the interrupted one does, the kernel gives that change to the others
+/// alone. Who acts leaves a note, and who finds it does nothing.
 #[inline(always)]
 pub(crate) fn observe(socket: u64, old: u8, new: u8, by: Lodger) {
-    let Some(seen) = seen() else { return };
-    // The highest bits of all addresses of the kernel are alike.
-    let change = socket ^ u64::from(new) << 56;
-    if by == Lodger::First {
-        *seen = change;
-    } else if *seen == change {
-        *seen = 0;
-        return;
-    } else {
-        count_taken_over();
-    }
-    // Most changes are of no interest; no kernel memory is read for those.
-    if new == SYN_SENT {
-        if is_tcp(read(socket + offset!(sock_protocol))) {
-            remember_handshake(socket);
+    let Some(notes) = Notes::of(socket, new) else { return };
+    if by != Lodger::First && notes.is_left() {
+        if by == Lodger::Last {
+            notes.clear();
         }
         return;
+    }
+    if !act(socket, old, new, by) {
+        if by == Lodger::First {
+            count_change(ChangeCount::Declined);
+        }
+        return;
+    }
+    match by {
+        Lodger::First | Lodger::Resets => {}
+        Lodger::Second => count_change(ChangeCount::BySecond),
+        Lodger::Third => count_change(ChangeCount::ByThird),
+        Lodger::Last => count_change(ChangeCount::ByLast),
+    }
+    if by == Lodger::Last { notes.clear() } else { notes.leave() }
+}
+
+/// Records a change if it is of interest. Returns whether it could: not if the program is running already on this CPU, as
+/// kernels before 6.1 let it.
+#[inline(always)]
+fn act(socket: u64, old: u8, new: u8, by: Lodger) -> bool {
+    // Most changes are of no interest; no kernel memory is read for those.
+    if new == SYN_SENT {
+        remember_handshake(socket);
+        return true;
     }
     let is_of_interest = new == LISTEN
         || new == ESTABLISHED && matches!(old, SYN_SENT | SYN_RECV)
         || new == CLOSE && (is_connected(old) || matches!(old, SYN_SENT | SYN_RECV | LISTEN));
-    if !is_of_interest {
-        return;
+    if is_of_interest {
+        return with_room(by, |room| record(room, socket, old, new, by)).is_some();
     }
-    let is_recorded = with_room(by, |room| record(room, socket, old, new, by));
-    if is_recorded.is_none() {
-        if by == Lodger::First {
-            // The second is next.
-            *seen = 0;
-        } else {
-            count_skipped(SkipReason::Nested);
-        }
+    if old == SYN_RECV {
+        // Two ends that connect to each other at the same time, and the application closes before they have.
+        Handshake::forget(socket);
     }
+    true
 }
 
 // SCTP and MPTCP announce their changes by the same trace point; MPTCP's subflows are TCP sockets of their own.
@@ -67,7 +77,10 @@ const fn is_tcp(protocol: u16) -> bool {
 
 #[inline(always)]
 fn record(room: &mut Room, socket: u64, old: u8, new: u8, by: Lodger) {
-    room.sock.read_from(socket);
+    if !room.sock.read_from(socket) {
+        count_skipped(SkipReason::SocketUnreadable);
+        return;
+    }
     if !is_tcp(room.sock.at(constant!(sock_protocol))) {
         return;
     }
@@ -92,10 +105,13 @@ struct Change {
 /// Remembers who connects: what follows happens on whatever process the CPU runs when a packet arrives.
 #[inline(always)]
 fn remember_handshake(socket: u64) {
-    let mut handshake = Handshake { since: now(), command: [0; 16], pid: 0, reserved: 0 };
-    handshake.pid = current_process(&mut handshake.command);
-    if HANDSHAKES.insert(socket, handshake, 0).is_err() {
-        count_skipped(SkipReason::HandshakesFull);
+    let mut protocol = 0;
+    if !read_into(&mut protocol, socket + offset!(sock_protocol)) {
+        count_skipped(SkipReason::SocketUnreadable);
+    } else if is_tcp(protocol) {
+        let mut handshake = Handshake { since: now(), command: [0; 16], pid: 0, reserved: 0 };
+        handshake.pid = current_process(&mut handshake.command);
+        handshake.remember(socket);
     }
 }
 
@@ -114,7 +130,7 @@ impl Change {
             add_handshake(record, handshake);
         });
         if handshake.is_some() {
-            self.forget_handshake();
+            Handshake::forget(self.socket);
         }
     }
 
@@ -136,7 +152,7 @@ impl Change {
             sample::copy_handshake_error(&mut record.socket, sock, self.socket);
             add_handshake(record, handshake);
         });
-        self.forget_handshake();
+        Handshake::forget(self.socket);
     }
 
     #[inline(always)]
@@ -156,7 +172,7 @@ impl Change {
     fn begin(self, record: &mut ConnectionRecord, kind: RecordKind, sock: &Sock) {
         zero(record);
         record.kind = kind as u16;
-        record.is_second = u16::from(self.by == Lodger::Second);
+        record.is_taken_over = u16::from(self.by.takes_over());
         record.time = now();
         let to = &mut record.socket;
         to.netns = sock.common.netns();
@@ -176,12 +192,6 @@ impl Change {
         }
         Handshake::of(self.socket)
     }
-
-    #[inline(always)]
-    fn forget_handshake(self) {
-        // An error means that there was none.
-        let _ = HANDSHAKES.remove(self.socket);
-    }
 }
 
 /// Records that the reset with which a connection ended was this end's, where the end alone did not tell.
@@ -197,7 +207,10 @@ pub(crate) fn observe_reset(socket: u64) {
     }
     let change = Change { socket, old: CLOSE, by: Lodger::Resets };
     let is_recorded = with_room(change.by, |Room { sock, tcp, .. }| {
-        sock.read_from(socket);
+        if !sock.read_from(socket) {
+            count_skipped(SkipReason::SocketUnreadable);
+            return;
+        }
         tcp.read_from(socket);
         emit(|record: &mut ConnectionRecord| {
             change.begin(record, RecordKind::ResetSent, sock);
@@ -206,7 +219,7 @@ pub(crate) fn observe_reset(socket: u64) {
         });
     });
     if is_recorded.is_none() {
-        count_skipped(SkipReason::Nested);
+        count_skipped(SkipReason::NestedReset);
     }
 }
 

@@ -176,8 +176,12 @@ impl Btf {
 
     /// Returns whether the kernel has a trace point: then it has a type named after it.
     pub(crate) fn has_tracepoint(&self, name: &str) -> bool {
-        let wanted = [b"btf_trace_", name.as_bytes()].concat();
-        self.strings.split(|&byte| byte == 0).any(|it| it == wanted)
+        self.has_name(&[b"btf_trace_", name.as_bytes()].concat())
+    }
+
+    /// Returns whether anything has this name.
+    pub(crate) fn has_name(&self, name: &[u8]) -> bool {
+        self.strings.split(|&byte| byte == 0).any(|it| it == name)
     }
 
     fn index(&mut self) -> Result<(), LayoutError> {

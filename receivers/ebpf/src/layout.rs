@@ -180,6 +180,15 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
     Ok((offsets, degraded))
 }
 
+/// Returns whether the kernel lets others run on a CPU that is in the middle of a program at a trace point.
+///
+/// Since Linux 7.0 not preemption being off guards trace points but a sleepable kind of RCU, by a guard whose type is in each
+/// of them. In a kernel that never preempts itself tasks have no depth of RCU sections.
+/// <https://github.com/torvalds/linux/blob/v7.0/include/linux/tracepoint.h>, `__DECLARE_TRACE`
+pub(crate) fn preempts_programs(btf: &Btf) -> bool {
+    btf.has_name(b"class_srcu_fast_notrace_t") && btf.member("task_struct", "rcu_read_lock_nesting").is_ok()
+}
+
 /// Returns how many bytes of a socket's beginning hold what is read of it.
 fn sock_len(offsets: &Offsets) -> Result<u32, LayoutError> {
     let mut len = 0;
@@ -437,6 +446,24 @@ mod tests {
     #[test]
     fn a_kernel_without_a_pending_timer_is_accepted() {
         check(&without("inet_connection_sock", "icsk_pending"), Ok(&["inet_connection_sock.icsk_pending"]));
+    }
+
+    /// Others have no use for further programs, and would pay for them.
+    #[test]
+    fn kernels_that_preempt_programs_are_told_apart() {
+        let guard = ("class_srcu_fast_notrace_t", vec!["lock"]);
+        let task = ("task_struct", vec!["rcu_read_lock_nesting"]);
+        let preempts = |structures: Structures| {
+            let mut builder = Builder::default();
+            for (name, members) in structures {
+                let members: Vec<_> = members.iter().map(|it| (*it, INT, 0)).collect();
+                builder.structure(name, &members);
+            }
+            preempts_programs(&Btf::parse(&builder.build()).unwrap())
+        };
+        assert!(preempts(vec![guard.clone(), task.clone()]));
+        assert!(!preempts(vec![task]), "preemption is off at trace points");
+        assert!(!preempts(vec![guard]), "the kernel does not preempt itself");
     }
 
     #[test]

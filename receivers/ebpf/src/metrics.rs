@@ -2,6 +2,8 @@ use abi::SkipReason;
 use component::{Counter, Gauge, Telemetry};
 use model::Signal;
 
+use crate::source::Program;
+
 /// What the receiver tells about itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
@@ -48,6 +50,8 @@ pub(crate) struct Metrics {
     /// Walks that the kernel refused to run.
     pub(crate) failed_walks: Counter,
     skipped: [Counter; SkipReason::ALL.len()],
+    missed: [Counter; Program::ALL.len()],
+    taken_over: [Counter; Program::ALL.len()],
 }
 
 impl Metrics {
@@ -76,6 +80,9 @@ impl Metrics {
                 "Payload of the agent's own connections.",
                 &[("direction", direction)],
             )
+        };
+        let of_programs = |name, meaning| {
+            Program::ALL.map(|it| telemetry.counter(name, "{event}", meaning, &[("program", it.as_str())]))
         };
         Self {
             connections: telemetry.gauge(
@@ -167,14 +174,32 @@ impl Metrics {
                     &[("reason", reason.as_str())],
                 )
             }),
+            missed: of_programs(
+                "ridley.ebpf.missed",
+                "Events that the kernel did not give to a program, because its CPU was in the middle of it.",
+            ),
+            taken_over: of_programs(
+                "ridley.ebpf.taken_over",
+                "Changes of state that a program saw and those before it did not.",
+            ),
         }
     }
 
     /// Brings a counter up to what the kernel has counted, and returns by how much it grew.
     pub(crate) fn skipped_is(&self, reason: SkipReason, count: u64) -> u64 {
-        let counter = &self.skipped[reason as usize];
-        let growth = count.saturating_sub(counter.value());
-        counter.add(growth);
-        growth
+        raise(&self.skipped[reason as usize], count)
     }
+
+    /// Brings the counters of a program up to what is known of it.
+    pub(crate) fn program_is(&self, program: Program, missed: Option<u64>, taken_over: Option<u64>) {
+        for (counters, count) in [(&self.missed, missed), (&self.taken_over, taken_over)] {
+            raise(&counters[program as usize], count.unwrap_or_default());
+        }
+    }
+}
+
+fn raise(counter: &Counter, count: u64) -> u64 {
+    let growth = count.saturating_sub(counter.value());
+    counter.add(growth);
+    growth
 }

@@ -1,15 +1,12 @@
 //! The programs in the kernel, and what comes from them.
 
-use std::{
-    fs,
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
-    path::PathBuf,
-    time::Duration,
-};
+mod misses;
+
+use std::{os::fd::AsFd, time::Duration};
 
 use abi::{
-    CgroupNames, ListeningSocket, MAX_LISTENING, MAX_SOCKETS, MAX_TABLES, Offsets, SkipReason, Socket, Table,
-    WalkArguments, WalkState,
+    CgroupNames, ChangeCount, ListeningSocket, MAX_LISTENING, MAX_SOCKETS, MAX_TABLES, Offsets, SkipReason,
+    Socket, Table, WalkArguments, WalkState,
 };
 use aya::{
     Ebpf, EbpfLoader, RawTracePointRunOptions, TestRun,
@@ -20,6 +17,7 @@ use aya::{
 use component::ErrorChain;
 use tracing::debug;
 
+use self::misses::Misses;
 use crate::{
     btf::Btf,
     clock,
@@ -27,7 +25,7 @@ use crate::{
     layout::{self, Degraded},
     mapped::Mapped,
     object::OBJECT,
-    source::{ListeningStep, Source, Step},
+    source::{ListeningStep, Program, Source, Step},
     wake::Wakeups,
 };
 
@@ -36,14 +34,22 @@ use crate::{
 const CHUNKS_PER_RUN: u32 = 8;
 
 /// Programs that are attached, and where to.
-const STATE_CHANGE: Attachment = Attachment { program: "on_state_change", tracepoint: "inet_sock_set_state" };
-/// Runs after the other, whatever that does.
-const STATE_CHANGE_SECOND: Attachment =
-    Attachment { program: "on_state_change_second", tracepoint: "inet_sock_set_state" };
+const STATE_CHANGE: Attachment =
+    Attachment { name: Program::First, program: "on_state_change", tracepoint: SET_STATE };
+/// Run after it, in this order, whatever it does: where programs can be preempted, and everywhere.
+const STATE_CHANGE_AGAIN: [Attachment; 2] = [
+    Attachment { name: Program::Second, program: "on_state_change_second", tracepoint: SET_STATE },
+    Attachment { name: Program::Third, program: "on_state_change_third", tracepoint: SET_STATE },
+];
+const STATE_CHANGE_LAST: Attachment =
+    Attachment { name: Program::Last, program: "on_state_change_last", tracepoint: SET_STATE };
+const SET_STATE: &str = "inet_sock_set_state";
 pub(crate) const RESET_SENT: Attachment =
-    Attachment { program: "on_reset_sent", tracepoint: "tcp_send_reset" };
+    Attachment { name: Program::Reset, program: "on_reset_sent", tracepoint: "tcp_send_reset" };
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attachment {
+    name: Program,
     program: &'static str,
     pub(crate) tracepoint: &'static str,
 }
@@ -81,7 +87,8 @@ pub(crate) struct Observer {
     ring_bytes: usize,
     wakeups: Wakeups,
     skipped: PerCpuArray<MapData, u64>,
-    taken_over: PerCpuArray<MapData, u64>,
+    changes: PerCpuArray<MapData, u64>,
+    misses: Vec<(Program, Misses)>,
     state: Mapped<WalkState>,
     sockets: Mapped<Socket>,
     tables: Mapped<Table>,
@@ -101,11 +108,18 @@ impl Observer {
     ///
     /// Returns also what the running kernel cannot tell.
     pub(crate) fn load(ring_bytes: u32) -> Result<(Self, Vec<Degraded>), LoadError> {
-        Self::try_load(ring_bytes, &VARIANTS).map_err(LoadError::or_not_permitted)
+        let btf = Btf::of_running_kernel()?;
+        let again: &[_] = if layout::preempts_programs(&btf) { &STATE_CHANGE_AGAIN } else { &[] };
+        Self::try_load(&btf, ring_bytes, &VARIANTS, again).map_err(LoadError::or_not_permitted)
     }
 
-    fn try_load(ring_bytes: u32, variants: &[Variant]) -> Result<(Self, Vec<Degraded>), LoadError> {
-        let (mut offsets, mut degraded) = layout::offsets(&Btf::of_running_kernel()?)?;
+    fn try_load(
+        btf: &Btf,
+        ring_bytes: u32,
+        variants: &[Variant],
+        again: &[Attachment],
+    ) -> Result<(Self, Vec<Degraded>), LoadError> {
+        let (mut offsets, mut degraded) = layout::offsets(btf)?;
         offsets.wake_bytes = ring_bytes / 2;
         let mut programs = EbpfLoader::new()
             // Nothing is relocated: the programs get offsets.
@@ -129,15 +143,15 @@ impl Observer {
         let open = |map| move |source| LoadError::OpenMap { map, source: Box::new(source) };
         let events = RingBuf::try_from(take_map(&mut programs, "EVENTS")).map_err(open("EVENTS"))?;
         let skipped = PerCpuArray::try_from(take_map(&mut programs, "SKIPPED")).map_err(open("SKIPPED"))?;
-        let taken_over =
-            PerCpuArray::try_from(take_map(&mut programs, "TAKEN_OVER")).map_err(open("TAKEN_OVER"))?;
+        let changes = PerCpuArray::try_from(take_map(&mut programs, "CHANGES")).map_err(open("CHANGES"))?;
         let mut observer = Self {
             variant,
             wakeups: Wakeups::new(&events).map_err(LoadError::WatchRing)?,
             events,
             ring_bytes: ring_bytes as usize,
             skipped,
-            taken_over,
+            changes,
+            misses: Vec::new(),
             state: map_memory(&programs, "WALK", 1)?,
             sockets: map_memory(&programs, "SOCKETS", MAX_SOCKETS as usize)?,
             tables: map_memory(&programs, "TABLES", MAX_TABLES as usize)?,
@@ -166,20 +180,39 @@ impl Observer {
                 });
             }
         }
+        debug!(programs = again.len() + 2, "changes of state are recorded");
         observer.attach(STATE_CHANGE)?;
-        observer.attach(STATE_CHANGE_SECOND)?;
+        for attachment in again {
+            observer.attach(*attachment)?;
+        }
+        observer.attach(STATE_CHANGE_LAST)?;
+        if observer.missed(Program::First).is_none() {
+            degraded.push(Degraded {
+                missing: "/proc/self/fdinfo",
+                effect: "what the kernel gives to no program is not counted, `ridley.ebpf.skipped` says too little",
+            });
+        }
         Ok((observer, degraded))
     }
 
     fn attach(&mut self, attachment: Attachment) -> Result<(), LoadError> {
-        let Attachment { program, tracepoint } = attachment;
+        let Attachment { name, program, tracepoint } = attachment;
         load_program(&mut self.programs, program)?;
-        let attached = raw_tracepoint(&mut self.programs, program).attach(tracepoint);
-        attached.map(drop).map_err(|source| LoadError::AttachProgram {
+        let loaded = raw_tracepoint(&mut self.programs, program);
+        let attached = loaded.attach(tracepoint).map(drop);
+        attached.map_err(|source| LoadError::AttachProgram {
             program,
             tracepoint,
             source: Box::new(source),
-        })
+        })?;
+        match loaded.fd().map(|fd| Misses::of(fd.as_fd())) {
+            Ok(Ok(misses)) => self.misses.push((name, misses)),
+            Ok(Err(error)) => {
+                debug!(program, %error, "what the kernel does not give to a program stays unknown")
+            }
+            Err(_) => unreachable!("the program was loaded just now"),
+        }
+        Ok(())
     }
 
     fn run(&self, program: &'static str, args: [u64; 12]) -> Result<(), RunProgramError> {
@@ -273,35 +306,48 @@ impl Source for Observer {
     }
 
     fn skipped(&self, reason: SkipReason) -> Option<u64> {
-        // Before what was taken over: that is counted a moment later.
-        let n_not_run = if reason == SkipReason::Nested { self.n_not_run() } else { 0 };
-        Some(sum(&self.skipped, reason as u32)? + n_not_run)
+        match reason {
+            SkipReason::Nested => self.n_nested(),
+            SkipReason::NestedReset if self.sees_resets => {
+                Some(sum(&self.skipped, reason as u32)? + self.missed(Program::Reset)?)
+            }
+            _ => sum(&self.skipped, reason as u32),
+        }
+    }
+
+    fn missed(&self, program: Program) -> Option<u64> {
+        let (_, misses) = self.misses.iter().find(|(it, _)| *it == program)?;
+        misses.count()
+    }
+
+    fn taken_over(&self, program: Program) -> Option<u64> {
+        let count = match program {
+            Program::First | Program::Reset => return None,
+            Program::Second => ChangeCount::BySecond,
+            Program::Third => ChangeCount::ByThird,
+            Program::Last => ChangeCount::ByLast,
+        };
+        sum(&self.changes, count as u32)
     }
 }
 
 impl Observer {
-    /// Returns how often the kernel ran neither program at a change, or not the one at a reset, for its CPU was running it.
-    fn n_not_run(&self) -> u64 {
-        let misses = |attachment: Attachment| {
-            let fd = self.programs.program(attachment.program)?.fd().ok()?;
-            recursion_misses(&fs::read_to_string(fdinfo(fd.as_fd())).ok()?)
-        };
-        let n_changes = misses(STATE_CHANGE).unwrap_or_default();
-        let n_taken_over = sum(&self.taken_over, 0).unwrap_or_default();
-        n_changes.saturating_sub(n_taken_over) + misses(RESET_SENT).unwrap_or_default()
+    /// Returns how many changes of state no program was given: those that the first was not, or that it left to others, but
+    /// for those that others saw.
+    fn n_nested(&self) -> Option<u64> {
+        // What others saw they count later, so that in between too much is told never, and too little only until the next
+        // time.
+        let n_missed = self.missed(Program::First)? + sum(&self.changes, ChangeCount::Declined as u32)?;
+        let mut n_taken_over = 0;
+        for program in [Program::Second, Program::Third, Program::Last] {
+            n_taken_over += self.taken_over(program)?;
+        }
+        Some(n_missed.saturating_sub(n_taken_over))
     }
 }
 
 fn sum(counts: &PerCpuArray<MapData, u64>, idx: u32) -> Option<u64> {
     Some(counts.get(&idx, 0).ok()?.iter().sum())
-}
-
-fn fdinfo(fd: BorrowedFd<'_>) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))
-}
-
-fn recursion_misses(fdinfo: &str) -> Option<u64> {
-    fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
 }
 
 /// Loads the first of the variants that the kernel accepts; the error is the last one's.
@@ -350,16 +396,3 @@ fn map_memory<T: bytemuck::AnyBitPattern>(
 
 #[cfg(all(test, feature = "kernel-tests"))]
 mod kernel_tests;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn misses_are_read_where_the_kernel_tells_them() {
-        let fdinfo = "prog_type:\t17\nrun_cnt:\t100\nrecursion_misses:\t3\nverified_insns:\t7137\n";
-        assert_eq!(recursion_misses(fdinfo), Some(3));
-        // Before Linux 5.12.
-        assert_eq!(recursion_misses("prog_type:\t17\n"), None);
-    }
-}

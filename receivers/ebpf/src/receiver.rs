@@ -18,7 +18,7 @@ use crate::{
     metrics::Metrics,
     own::Own,
     seed::Seed,
-    source::{ListeningStep, Source, Step},
+    source::{ListeningStep, Program, Source, Step},
     tracker::Tracker,
 };
 
@@ -202,6 +202,10 @@ impl<S: Source + 'static> EbpfReceiver<S> {
     }
 
     fn report_skipped(&mut self) {
+        for program in Program::ALL {
+            let (missed, taken_over) = (self.source.missed(program), self.source.taken_over(program));
+            self.metrics.program_is(program, missed, taken_over);
+        }
         let (mut n_skipped, mut reasons) = (0, Vec::new());
         for reason in SkipReason::ALL {
             let growth =

@@ -42,6 +42,45 @@ pub(crate) trait Source: Send {
 
     /// Returns how often something could not be recorded; `None` if that cannot be told now.
     fn skipped(&self, reason: SkipReason) -> Option<u64>;
+
+    /// Returns how often a program was not run because its CPU was in the middle of it; `None` if it is not attached, or
+    /// that cannot be told now.
+    fn missed(&self, program: Program) -> Option<u64>;
+
+    /// Returns how many changes a program saw that those before it did not; `None` if there is none before it, or that
+    /// cannot be told now.
+    fn taken_over(&self, program: Program) -> Option<u64>;
+}
+
+/// A program that the kernel runs when something happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// The first at changes of state.
+    First,
+    /// The one after it, where programs can be preempted.
+    Second,
+    /// The one after that, likewise.
+    Third,
+    /// The one after all others.
+    Last,
+    /// The one at resets.
+    Reset,
+}
+
+impl Program {
+    /// Every program, each at its place in the order of the variants.
+    pub(crate) const ALL: [Self; 5] = [Self::First, Self::Second, Self::Third, Self::Last, Self::Reset];
+
+    /// Returns the value of the `program` attribute.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Second => "second",
+            Self::Third => "third",
+            Self::Last => "last",
+            Self::Reset => "reset",
+        }
+    }
 }
 
 /// What a step of a walk did.

@@ -10,7 +10,7 @@ use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     num::NonZeroUsize,
-    os::unix::fs::MetadataExt,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     process::Command,
     sync::Arc,
     time::Duration,
@@ -20,12 +20,21 @@ use abi::state;
 use anyhow::{Context, bail, ensure};
 use component::{Kind, Registry};
 use model::{CloseReason, End, Flow};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt::socket_error},
+    thread::{UnshareFlags, unshare_unsafe},
+};
 
 use super::*;
 use crate::{clock::Moment, config::OwnTraffic, metrics::Metrics, own::Own, seed::Seed, tracker::Tracker};
 
+/// As little as possible.
 const RING_BYTES: u32 = 1 << 16;
+
+/// As much as a test's connections need, and those of everybody else on this machine.
+const LARGE_RING_BYTES: u32 = 1 << 24;
 
 #[tokio::test]
 async fn every_variant_finds_every_socket_and_copies_the_same() -> anyhow::Result<()> {
@@ -43,7 +52,7 @@ fn check(n_buckets: u32, n_connections: usize) -> anyhow::Result<()> {
     let sockets = Sockets::open(n_connections)?;
     let mut first: Option<Vec<Socket>> = None;
     for variant in &VARIANTS {
-        let (mut observer, _) = Observer::try_load(RING_BYTES, &[*variant])?;
+        let mut observer = load(&[*variant], &[])?;
         let (found, is_complete) = sockets.walk(&mut observer, true)?;
         ensure!(is_complete, "{variant:?} did not see everything");
         ensure!(found.len() == sockets.len(), "{variant:?} found {} of {}", found.len(), sockets.len());
@@ -86,7 +95,7 @@ async fn every_variant_leaves_out_the_ends_when_asked_to() -> anyhow::Result<()>
     enter_namespace_with_buckets(1 << 11)?;
     let sockets = Sockets::open(100)?;
     for variant in &VARIANTS {
-        let (mut observer, _) = Observer::try_load(RING_BYTES, &[*variant])?;
+        let mut observer = load(&[*variant], &[])?;
         let identity = |it: &Socket| (it.snd_una, it.rcv_nxt, it.bytes_acked, it.bytes_received);
         let (with_ends, _) = sockets.walk(&mut observer, true)?;
         let mut expected: Vec<_> = with_ends.iter().map(identity).collect();
@@ -108,7 +117,7 @@ async fn a_reset_of_a_closed_end_is_its_senders() -> anyhow::Result<()> {
     set_up_loopback()?;
     // Longer than a minute, or the kernel keeps a lesser thing than a socket.
     fs::write("/proc/sys/net/ipv4/tcp_fin_timeout", "120").context("cannot set a timeout")?;
-    let (mut observer, _) = Observer::try_load(RING_BYTES, &VARIANTS)?;
+    let mut observer = load(&VARIANTS, &[])?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     for expected in [CloseReason::ClientReset, CloseReason::ServerReset] {
         let client = TcpStream::connect(listener.local_addr()?)?;
@@ -127,38 +136,108 @@ async fn a_reset_of_a_closed_end_is_its_senders() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// On a CPU that is in the middle of the first program the kernel gives a change to the second alone. Here the first is
-/// taken away.
+/// On a CPU that is in the middle of some programs the kernel gives a change to the others alone. Here they are taken away,
+/// the last one first: notes that nobody takes away must not be mistaken for those of connections to come, which are in the
+/// same memory.
 #[tokio::test]
-async fn what_the_first_program_does_not_see_the_second_records_once() -> anyhow::Result<()> {
+async fn what_some_programs_do_not_see_the_next_records_once() -> anyhow::Result<()> {
     enter_namespace()?;
     set_up_loopback()?;
-    let (mut observer, _) = Observer::try_load(RING_BYTES, &VARIANTS)?;
+    let mut observer = load(&VARIANTS, &STATE_CHANGE_AGAIN)?;
+    let [second, third] = STATE_CHANGE_AGAIN;
+    let without: [(&[Attachment], Option<Program>); 5] = [
+        (&[], None),
+        (&[STATE_CHANGE_LAST], None),
+        (&[STATE_CHANGE], Some(Program::Second)),
+        (&[second], Some(Program::Third)),
+        (&[third], None),
+    ];
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    for is_second in [false, true] {
-        if is_second {
-            raw_tracepoint(&mut observer.programs, STATE_CHANGE.program).unload()?;
+    let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let netns = this_namespace()?;
+    for (taken_away, acts) in without {
+        for attachment in taken_away {
+            raw_tracepoint(&mut observer.programs, attachment.program).unload()?;
         }
+        let n_before = acts.and_then(|it| observer.taken_over(it));
         for _ in 0..20 {
             let client = TcpStream::connect(listener.local_addr()?)?;
             let (mut server, _) = listener.accept()?;
             drop(client);
             ensure!(server.read(&mut [0])? == 0, "the client closed");
+            drop(server);
+            ensure!(TcpStream::connect(nobody).is_err(), "nobody listens");
         }
-        let (mut n_opened, mut n_closed) = (0, 0);
-        let netns = this_namespace()?;
+        let mut counts = [0; 3];
         observer.drain(|bytes| {
-            let (count, record) = match abi::Record::parse(bytes) {
-                Some(abi::Record::Opened(record)) => (&mut n_opened, record),
-                Some(abi::Record::Closed(record)) => (&mut n_closed, record),
+            let (idx, record) = match abi::Record::parse(bytes) {
+                Some(abi::Record::Opened(record)) => (0, record),
+                Some(abi::Record::Closed(record)) => (1, record),
+                Some(abi::Record::Failed(record)) => (2, record),
                 _ => return,
             };
-            if record.socket.netns == netns && record.is_second == u16::from(is_second) {
-                *count += 1;
+            if record.socket.netns == netns && record.is_taken_over == u16::from(acts.is_some()) {
+                counts[idx] += 1;
             }
         });
-        ensure!((n_opened, n_closed) == (40, 40), "opened {n_opened}, closed {n_closed}");
+        // Where none is left that is attached nothing can be recorded.
+        let expected =
+            if taken_away.iter().any(|it| it.name == Program::Third) { [0; 3] } else { [40, 40, 20] };
+        ensure!(counts == expected, "without {taken_away:?}: {counts:?} opened, closed and failed");
+        if let Some(program) = acts {
+            // Each connection changes its state ten times and more, an attempt twice.
+            let n = observer.taken_over(program).zip(n_before).map(|(now, before)| now - before);
+            ensure!(n.is_some_and(|it| it >= 20 * 12), "{program:?} took over {n:?} changes");
+        }
     }
+    Ok(())
+}
+
+/// Answers that come in one batch, many times: one timer tells all attempts that wait for a neighbour that nobody is. Their
+/// memory is used again, also by connections that are accepted.
+#[tokio::test]
+async fn attempts_that_fail_together_are_all_recorded() -> anyhow::Result<()> {
+    const ROUNDS: usize = 12;
+    const ATTEMPTS: usize = 48;
+    enter_namespace()?;
+    set_up_loopback()?;
+    for command in [
+        "link add near type veth peer name far",
+        "addr add 10.1.1.1/24 dev near",
+        "link set near up",
+        "link set far up",
+    ] {
+        ip(command)?;
+    }
+    for (name, value) in [("retrans_time_ms", "20"), ("delay_first_probe_time", "1")] {
+        fs::write(format!("/proc/sys/net/ipv4/neigh/near/{name}"), value)
+            .with_context(|| format!("cannot set {name}"))?;
+    }
+    let mut observer = load(&VARIANTS, &[])?;
+    let (mut n_failed, mut n_opened, mut roles) = (0, 0, 0);
+    let netns = this_namespace()?;
+    for round in 0..ROUNDS {
+        let target: SocketAddr = format!("10.1.1.{}:80", 2 + round).parse()?;
+        let attempts: Vec<_> = (0..ATTEMPTS).map(|_| begin_to_connect(target)).collect::<Result<_, _>>()?;
+        for attempt in &attempts {
+            await_failure(attempt)?;
+        }
+        drop(attempts);
+        let sockets = Sockets::open(ATTEMPTS)?;
+        observer.drain(|bytes| match abi::Record::parse(bytes) {
+            Some(abi::Record::Failed(record)) if record.socket.netns == netns => n_failed += 1,
+            Some(abi::Record::Opened(record)) if record.socket.netns == netns => {
+                n_opened += 1;
+                roles += usize::from(record.connecting_since != 0);
+            }
+            _ => {}
+        });
+        drop(sockets);
+    }
+    let n = ROUNDS * ATTEMPTS;
+    let words = counters(&observer);
+    ensure!(n_failed == n, "{n_failed} attempts failed instead of {n}; {words}");
+    ensure!((n_opened, roles) == (2 * n, n), "{n_opened} ends opened, {roles} of them clients; {words}");
     Ok(())
 }
 
@@ -167,7 +246,7 @@ async fn what_the_first_program_does_not_see_the_second_records_once() -> anyhow
 async fn every_listening_socket_is_found() -> anyhow::Result<()> {
     enter_namespace()?;
     set_up_loopback()?;
-    let (mut observer, _) = Observer::try_load(RING_BYTES, &VARIANTS)?;
+    let mut observer = load(&VARIANTS, &[])?;
     let addresses: [SocketAddr; 3] = ["127.0.0.1:0".parse()?, "[::1]:0".parse()?, "[::]:0".parse()?];
     let listeners: Vec<_> =
         addresses.iter().cycle().take(3_000).map(TcpListener::bind).collect::<Result<_, _>>()?;
@@ -190,7 +269,7 @@ async fn every_listening_socket_is_found() -> anyhow::Result<()> {
 async fn what_a_listening_socket_drops_is_told() -> anyhow::Result<()> {
     enter_namespace()?;
     set_up_loopback()?;
-    let (mut observer, _) = Observer::try_load(RING_BYTES, &VARIANTS)?;
+    let mut observer = load(&VARIANTS, &[])?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     rustix::net::listen(&listener, 1)?;
     let address = listener.local_addr()?;
@@ -216,7 +295,7 @@ async fn connections_made_by_cookies_are_counted() -> anyhow::Result<()> {
     enter_namespace()?;
     set_up_loopback()?;
     fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2").context("cannot ask for cookies")?;
-    let (mut observer, _) = Observer::try_load(RING_BYTES, &VARIANTS)?;
+    let mut observer = load(&VARIANTS, &[])?;
     for address in ["127.0.0.1:0", "[::1]:0"] {
         let listener = TcpListener::bind(address)?;
         for _ in 0..10 {
@@ -261,7 +340,7 @@ fn client_reasons(observer: &mut Observer) -> anyhow::Result<Vec<End>> {
 fn flows_of_this_namespace(observer: &mut Observer) -> anyhow::Result<Vec<Flow>> {
     let telemetry = Arc::new(Registry::default()).telemetry(Kind::Receiver, &"ebpf".parse().expect("an id"));
     let own = Own::new(0, OwnTraffic::Include);
-    let most = NonZeroUsize::new(100).expect("100 is not zero");
+    let most = NonZeroUsize::new(100_000).expect("100,000 is not zero");
     let sees_resets = observer.sees_resets();
     let mut tracker = Tracker::new(most, own, Seed::default(), sees_resets, Metrics::new(&telemetry));
     let netns = this_namespace()?;
@@ -363,9 +442,46 @@ fn enter_namespace_with_buckets(n: u32) -> anyhow::Result<()> {
 }
 
 fn set_up_loopback() -> anyhow::Result<()> {
-    let status = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("cannot run `ip`")?;
-    ensure!(status.success(), "`ip` ended with {status}");
+    ip("link set lo up")
+}
+
+fn ip(arguments: &str) -> anyhow::Result<()> {
+    let status = Command::new("ip").args(arguments.split(' ')).status().context("cannot run `ip`")?;
+    ensure!(status.success(), "`ip {arguments}` ended with {status}");
     Ok(())
+}
+
+fn load(variants: &[Variant], again: &[Attachment]) -> anyhow::Result<Observer> {
+    let btf = Btf::of_running_kernel()?;
+    Ok(Observer::try_load(&btf, LARGE_RING_BYTES, variants, again)?.0)
+}
+
+/// Returns what the programs and the kernel have counted.
+fn counters(observer: &Observer) -> String {
+    let skipped = SkipReason::ALL.map(|it| (it.as_str(), observer.skipped(it)));
+    let programs = Program::ALL.map(|it| (it.as_str(), observer.missed(it), observer.taken_over(it)));
+    format!("skipped {skipped:?}, missed and taken over {programs:?}")
+}
+
+/// Begins to connect, and does not wait.
+fn begin_to_connect(target: SocketAddr) -> anyhow::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None)
+        .context("no socket")?;
+    match connect(&socket, &target) {
+        Err(Errno::INPROGRESS) => Ok(socket),
+        other => bail!("connecting to {target}: {other:?}"),
+    }
+}
+
+/// Waits until an attempt is over, and checks that there was no way.
+fn await_failure(socket: &OwnedFd) -> anyhow::Result<()> {
+    let mut fds = [PollFd::new(socket, PollFlags::OUT)];
+    let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
+    ensure!(poll(&mut fds, Some(&limit))? == 1, "an attempt does not fail");
+    match socket_error(socket)? {
+        Err(Errno::HOSTUNREACH) => Ok(()),
+        other => bail!("an attempt ended with {other:?}"),
+    }
 }
 
 /// Returns the network namespace that this thread is in, by its inode number.

@@ -237,6 +237,25 @@ async fn recv_listener(harness: &mut Harness) -> (u64, u32) {
     }
 }
 
+/// How much each program was not given, and what others then saw.
+#[tokio::test(start_paused = true)]
+async fn what_programs_do_for_each_other_is_a_metric() {
+    let kernel = Kernel::default();
+    kernel.change(|it| (it.missed, it.taken_over) = (5, 4));
+    let harness = Harness::start(&kernel.factory(), "sample_interval: 1s").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for program in Program::ALL {
+        let missed = harness.value("ridley.ebpf.missed", &[("program", program.as_str())]);
+        let taken_over = harness.value("ridley.ebpf.taken_over", &[("program", program.as_str())]);
+        let expected = match program {
+            Program::First => (5, 0),
+            Program::Last => (0, 4),
+            Program::Second | Program::Third | Program::Reset => (0, 0),
+        };
+        assert_eq!((missed, taken_over), expected, "{program:?}");
+    }
+}
+
 async fn recv(harness: &mut Harness) -> Vec<Flow> {
     records(harness.recv().await.expect("the receiver runs"))
 }
@@ -265,6 +284,8 @@ struct State {
     walks_fail: bool,
     listening_fails: bool,
     skipped: u64,
+    missed: u64,
+    taken_over: u64,
 }
 
 impl Kernel {
@@ -392,6 +413,14 @@ impl Source for Kernel {
 
     fn skipped(&self, _reason: SkipReason) -> Option<u64> {
         Some(self.state.lock().unwrap().skipped)
+    }
+
+    fn missed(&self, program: Program) -> Option<u64> {
+        (program == Program::First).then(|| self.state.lock().unwrap().missed)
+    }
+
+    fn taken_over(&self, program: Program) -> Option<u64> {
+        (program == Program::Last).then(|| self.state.lock().unwrap().taken_over)
     }
 }
 

@@ -61,10 +61,11 @@ impl Ended {
 
     /// Remembers an attempt that failed. Returns whether no record told of it before.
     ///
-    /// Only the second program repeats what the first recorded, and by then nobody knows any more when the attempt began.
+    /// Only what a program took over can repeat what one before it recorded, and by then nobody knows any more when the attempt
+    /// began.
     pub(super) fn fail(&mut self, record: &ConnectionRecord) -> bool {
         let key = (record.socket.netns, Ends::new(&record.socket));
-        let may_repeat = record.is_second != 0 && record.connecting_since == 0;
+        let may_repeat = record.is_taken_over != 0 && record.connecting_since == 0;
         if may_repeat && self.failed.iter().any(|it| it.contains(&key)) {
             return false;
         }
@@ -129,15 +130,15 @@ mod tests {
     #[test]
     fn attempts_between_the_same_ends_are_told_apart() {
         let mut ended = Ended::new(Counter::default());
-        let attempt = |is_second, connecting_since| {
+        let attempt = |is_taken_over, connecting_since| {
             let socket = Socket { local_port: 40_000, ..Socket::zeroed() };
-            ConnectionRecord { is_second, connecting_since, socket, ..ConnectionRecord::zeroed() }
+            ConnectionRecord { is_taken_over, connecting_since, socket, ..ConnectionRecord::zeroed() }
         };
         assert!(ended.fail(&attempt(0, 5)));
         assert!(!ended.fail(&attempt(1, 0)), "the first program knew when it began");
         assert!(ended.fail(&attempt(0, 6)));
         assert!(ended.fail(&attempt(0, 0)), "one that there was no room to remember");
-        assert!(ended.fail(&attempt(1, 7)), "only the second was run");
+        assert!(ended.fail(&attempt(1, 7)), "only that one was run");
         ended.end_drain();
         assert!(!ended.fail(&attempt(1, 0)));
         ended.end_drain();

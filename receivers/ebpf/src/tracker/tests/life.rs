@@ -330,7 +330,7 @@ fn an_attempt_that_is_told_twice_is_one() {
     world.fail(refused);
     world.now += SECOND;
     let mut again = world.record(RecordKind::Failed, refused);
-    again.is_second = 1;
+    again.is_taken_over = 1;
     world.tracker.on_record(bytemuck::bytes_of(&again), world.moment());
     assert_eq!(world.take().len(), 1);
     world.now += SECOND;
