@@ -93,7 +93,7 @@ impl Asker {
                  others that root has."
             ),
             (false, false) => format!(
-                "what started this process denies {} even to root. A container is granted them by `--cap-add BPF --cap-add \
+                "what started this process denies {} even to root. A container is granted both by `--cap-add BPF --cap-add \
                  PERFMON`, a unit of systemd by:\n\n{UNIT}",
                 names(&denied)
             ),

@@ -152,7 +152,7 @@ fn capability(status: &str, name: &'static str, bit: u32, purpose: &'static str)
         is_required: true,
         is_present,
         found: if is_present { "granted" } else { "not granted" }.to_owned(),
-        remedy: "run as root, or grant it to the user who runs ridley",
+        remedy: "grant it to ridley; root has it unless the container or unit that ridley is started in denies it",
     }
 }
 
@@ -201,7 +201,7 @@ fn process_names(status: &str) -> Need {
             [(name, _)] => format!("{name} is not granted"),
             _ => "not granted".to_owned(),
         },
-        remedy: "run as root, or grant both; without them such ends are named by their container or unit, or later",
+        remedy: "grant both, or run as root outside of a container; without them such ends are named by their container or unit, or later",
     }
 }
 
