@@ -2,7 +2,10 @@ use std::{collections::BTreeMap, fmt, num::NonZeroUsize, time::Duration};
 
 use component::{Id, InvalidSetting, Kind, Settings};
 use model::Signal;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, Unexpected, Visitor},
+};
 
 use crate::{Diagnostic, Place};
 
@@ -88,13 +91,14 @@ pub struct Service {
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
 
-    /// Most batches that wait in front of each component. At most 65536.
+    /// Most batches that wait in front of each component. From 1 to 1024: a batch may be a hundred kilobytes.
+    #[serde(deserialize_with = "queue_size")]
     pub queue_size: NonZeroUsize,
 }
 
 impl Service {
     const MAX_SHUTDOWN_TIMEOUT: Duration = Duration::from_hours(1);
-    const MAX_QUEUE_SIZE: usize = 65_536;
+    const MAX_QUEUE_SIZE: usize = 1024;
 
     /// Checks bounds that types cannot express.
     pub(crate) fn validate(&self) -> Vec<InvalidSetting> {
@@ -103,11 +107,34 @@ impl Service {
         let mut invalid =
             Vec::from_iter(InvalidSetting::check_duration("shutdown_timeout", *shutdown_timeout, allowed));
         if queue_size.get() > Self::MAX_QUEUE_SIZE {
-            let expected = format!("at most {}", Self::MAX_QUEUE_SIZE);
-            invalid.push(InvalidSetting::new("queue_size", expected, queue_size));
+            invalid.push(InvalidSetting::new("queue_size", Self::queue_sizes(), queue_size));
         }
         invalid
     }
+
+    fn queue_sizes() -> String {
+        format!("a whole number from 1 to {}", Self::MAX_QUEUE_SIZE)
+    }
+}
+
+/// Reads the size of a queue; whatever is none is told what one is.
+fn queue_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroUsize, D::Error> {
+    struct QueueSize;
+
+    impl Visitor<'_> for QueueSize {
+        type Value = NonZeroUsize;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(&Service::queue_sizes())
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<NonZeroUsize, E> {
+            let size = NonZeroUsize::new(usize::try_from(number).unwrap_or(usize::MAX));
+            size.ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
+        }
+    }
+
+    deserializer.deserialize_u64(QueueSize)
 }
 
 impl Default for Service {
