@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use model::{Begin, ConnectionId, Flow};
+use model::{Begin, ConnectionId, End, FailureReason, Flow};
 use proptest::prelude::*;
 
 use super::world::{Conn, Pending, SECOND, World};
@@ -12,6 +12,7 @@ enum Op {
     Open { loses_record: bool, n_times: usize },
     Transfer { idx: usize, sent: u32, received: u32 },
     Close { idx: usize, loses_record: bool, n_times: usize },
+    Fail { is_repeated: bool },
     Walk { misses: Option<usize> },
     Drain,
     Take { max: usize },
@@ -25,6 +26,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(idx, sent, received)| Op::Transfer { idx, sent, received }),
         3 => (0..8_usize, rarely(), 1..3_usize)
             .prop_map(|(idx, loses_record, n_times)| Op::Close { idx, loses_record, n_times }),
+        1 => any::<bool>().prop_map(|is_repeated| Op::Fail { is_repeated }),
         4 => prop::option::weighted(0.5, 0..2_usize).prop_map(|misses| Op::Walk { misses }),
         2 => Just(Op::Drain),
         2 => (1..8_usize).prop_map(|max| Op::Take { max }),
@@ -33,8 +35,8 @@ fn op() -> impl Strategy<Value = Op> {
 
 proptest! {
     /// Whatever happens in whatever order, each connection begins once, ends at most once, and its records add up:
-    /// to every byte if its end was told, to what the last walk saw if it was not. Nothing that did not exist is
-    /// reported.
+    /// to every byte if its end was told, to what the last walk saw if it was not. Each attempt that failed is told
+    /// once. Nothing that did not exist is reported.
     #[test]
     fn records_add_up(ops in prop::collection::vec(op(), 0..120)) {
         let mut world = World::new();
@@ -43,6 +45,7 @@ proptest! {
         let mut all: Vec<Life> = Vec::new();
         let mut pending: VecDeque<Pending> = VecDeque::new();
         let mut flows = Vec::new();
+        let mut n_failed = 0;
         for op in ops {
             match op {
                 Op::Open { loses_record, n_times } => {
@@ -67,6 +70,10 @@ proptest! {
                         }
                     }
                 }
+                Op::Fail { is_repeated } => {
+                    n_failed += 1;
+                    pending.push_back(Pending::Fail { is_repeated });
+                }
                 Op::Walk { misses } => {
                     if let Some(missed) = misses.and_then(|idx| nth_alive(&mut all, idx)) {
                         missed.is_missed = true;
@@ -85,7 +92,9 @@ proptest! {
         flows.extend(world.take());
 
         let mut by_id: HashMap<ConnectionId, Vec<&Flow>> = HashMap::new();
-        for flow in &flows {
+        let is_failure = |it: &&Flow| it.id.is_none() && it.end == Some(End::Failed(FailureReason::Refused));
+        prop_assert_eq!(flows.iter().filter(is_failure).count(), n_failed, "attempts that failed");
+        for flow in flows.iter().filter(|it| !is_failure(it)) {
             by_id.entry(flow.id.unwrap()).or_default().push(flow);
         }
         for life in &all {

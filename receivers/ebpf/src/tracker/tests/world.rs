@@ -93,6 +93,7 @@ impl Conn {
 pub(super) enum Pending {
     Open(Conn),
     Close(Conn),
+    Fail { is_repeated: bool },
 }
 
 /// A tracker, and the clock that it is told.
@@ -175,6 +176,16 @@ impl World {
         self.tracker.on_record(bytemuck::bytes_of(&record), self.moment());
     }
 
+    /// An attempt is refused, and perhaps told of by both programs.
+    fn be_refused(&mut self, is_repeated: bool) {
+        let socket = Socket { error: ECONNREFUSED, segments_out: 1, ..Conn::client(0).socket() };
+        self.fail(socket);
+        if is_repeated {
+            let record = ConnectionRecord { is_second: 1, ..self.record(RecordKind::Failed, socket) };
+            self.tracker.on_record(bytemuck::bytes_of(&record), self.moment());
+        }
+    }
+
     pub(super) fn fail(&mut self, socket: Socket) {
         self.fail_as(socket, 42);
     }
@@ -213,6 +224,7 @@ impl World {
             match it {
                 Pending::Open(conn) => self.open(conn),
                 Pending::Close(conn) => self.close(conn),
+                Pending::Fail { is_repeated } => self.be_refused(is_repeated),
             }
         }
         self.tracker.end_drain();
