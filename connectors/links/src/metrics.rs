@@ -1,4 +1,4 @@
-use component::{Counter, Dropped, Gauge, Telemetry};
+use component::{Counter, Gauge, Telemetry};
 use model::Signal;
 
 use crate::{Aggregate, aggregate::Report, listeners::ListenerTotals};
@@ -38,7 +38,7 @@ impl Instruments {
                 "Links removed after `expire_after` without a connection.",
             ),
             wrong_signal: telemetry.dropped(Signal::Metrics, "wrong_signal"),
-            dropped_shutdown: telemetry.dropped(Signal::Flows, Dropped::SHUTDOWN),
+            dropped_shutdown: telemetry.dropped_at_shutdown(Signal::Flows),
             links: gauge("ridley.links.links", "{link}", "Links kept apart at present."),
             connections: gauge(
                 "ridley.links.connections",

@@ -3,7 +3,7 @@ use std::fmt;
 use model::Batch;
 use tokio::sync::mpsc;
 
-use crate::{Counter, Dropped, Gauge, Telemetry};
+use crate::{Counter, Gauge, Telemetry};
 
 /// Creates a bounded way from one component into another.
 ///
@@ -27,7 +27,7 @@ struct Consumer {
 impl Consumer {
     fn drop_batch(&self, batch: &Batch) {
         self.consumed.add(batch.n_items());
-        self.telemetry.dropped(batch.signal(), Dropped::SHUTDOWN).add(batch.n_items());
+        self.telemetry.dropped_at_shutdown(batch.signal()).add(batch.n_items());
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
     fn check(consumer: &Telemetry, consumed: u64, dropped: u64, queued: i64) {
         let found = (
             consumer.consumed().value(),
-            consumer.dropped(Signal::Metrics, Dropped::SHUTDOWN).value(),
+            consumer.dropped_at_shutdown(Signal::Metrics).value(),
             consumer.queued().value(),
         );
         assert_eq!(found, (consumed, dropped, queued), "consumed, dropped, queued");

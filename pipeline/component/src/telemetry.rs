@@ -21,6 +21,7 @@ const DROPPED: &str = "ridley.dropped.items";
 const COMPONENT_KIND: &str = "otelcol.component.kind";
 const COMPONENT_ID: &str = "otelcol.component.id";
 const REASON: &str = "reason";
+const SHUTDOWN: &str = "shutdown";
 
 /// A number that only grows. Cloning shares it.
 #[derive(Clone, Debug, Default)]
@@ -79,8 +80,10 @@ pub struct Dropped {
 }
 
 impl Dropped {
-    /// Why items are dropped that a component was not done with when it ended, or that were on their way to it.
-    pub const SHUTDOWN: &str = "shutdown";
+    /// Returns whether they were dropped because a component had to end; see [`Telemetry::dropped_at_shutdown`].
+    pub fn is_at_shutdown(&self) -> bool {
+        *self.reason == *SHUTDOWN
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,10 +137,10 @@ impl Registry {
     pub fn dropped(&self) -> Vec<Dropped> {
         let dropped = |(key, instrument): (&Key, &Instrument)| match &instrument.value {
             Value::Counter(counter) if key.name == DROPPED && counter.value() > 0 => {
-                let (kind, id) = (key.attribute(COMPONENT_KIND), key.attribute(COMPONENT_ID));
+                let (kind, id) = (key.attribute(COMPONENT_KIND)?, key.attribute(COMPONENT_ID)?);
                 Some(Dropped {
                     component: format!("{kind} `{id}`"),
-                    reason: Arc::clone(key.attribute(REASON)),
+                    reason: Arc::clone(key.attribute(REASON)?),
                     n_items: counter.value(),
                 })
             }
@@ -157,9 +160,8 @@ impl Registry {
 }
 
 impl Key {
-    fn attribute(&self, name: &str) -> &Arc<str> {
-        let found = self.attributes.iter().find(|(it, _)| *it == name);
-        &found.expect("every series has its component's, and every drop a reason").1
+    fn attribute(&self, name: &str) -> Option<&Arc<str>> {
+        self.attributes.iter().find(|(it, _)| *it == name).map(|(_, value)| value)
     }
 }
 
@@ -270,6 +272,11 @@ impl Telemetry {
             "Items that were not passed on.",
             &[("otelcol.signal", signal.as_str()), (REASON, reason)],
         )
+    }
+
+    /// Returns the counter of items that the component was not done with when it had to end, or that were on their way to it.
+    pub fn dropped_at_shutdown(&self, signal: Signal) -> Counter {
+        self.dropped(signal, SHUTDOWN)
     }
 
     pub(crate) fn consumed(&self) -> Counter {

@@ -262,9 +262,10 @@ impl Run {
     /// Tells what was dropped from the beginning: a run whose metrics nobody saw must not end as if it were nothing.
     fn report(self, registry: &Registry) -> Report {
         let mut n_dropped = 0;
-        for Dropped { component, reason, n_items } in registry.dropped() {
+        for dropped in registry.dropped() {
+            let Dropped { component, reason, n_items } = &dropped;
             warn!(component, %reason, n_items, "dropped in this run");
-            if *reason == *Dropped::SHUTDOWN {
+            if dropped.is_at_shutdown() {
                 n_dropped += n_items;
             }
         }

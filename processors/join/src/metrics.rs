@@ -1,4 +1,4 @@
-use component::{Counter, Dropped, Gauge, Telemetry};
+use component::{Counter, Gauge, Telemetry};
 use model::Signal;
 
 use crate::{merge::Missed, pairing::Report};
@@ -126,7 +126,7 @@ impl Instruments {
                 "Bytes by which the two ends of a connection differ, both directions added.",
             ),
             missed: MissedCounters::new(telemetry),
-            dropped_shutdown: telemetry.dropped(Signal::Flows, Dropped::SHUTDOWN),
+            dropped_shutdown: telemetry.dropped_at_shutdown(Signal::Flows),
             remembered: telemetry.gauge(
                 "ridley.join.connections",
                 "{connection}",

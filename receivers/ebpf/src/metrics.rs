@@ -156,7 +156,7 @@ impl Metrics {
             own_request_bytes: own_bytes("request"),
             own_response_bytes: own_bytes("response"),
             dropped_full: telemetry.dropped(Signal::Flows, "full"),
-            dropped_shutdown: telemetry.dropped(Signal::Flows, "shutdown"),
+            dropped_shutdown: telemetry.dropped_at_shutdown(Signal::Flows),
             malformed: telemetry.counter(
                 "ridley.ebpf.malformed",
                 "{record}",
