@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use component::{Counter, Gauge, Telemetry};
 use model::Signal;
 
@@ -25,7 +27,9 @@ struct MissedCounters {
     retransmits: Counter,
     retransmitted_bytes: Counter,
     out_of_order_segments: Counter,
-    receive_window_limited_millis: Counter,
+    receive_window_limited: Counter,
+    // Counters are of whole numbers: what is less than a second waits for more.
+    below_a_second: Duration,
     server_handshakes: Counter,
 }
 
@@ -49,11 +53,12 @@ impl MissedCounters {
                 "{segment}",
                 "Segments out of order that the other end reported when no record could take them any more.",
             ),
-            receive_window_limited_millis: counter(
+            receive_window_limited: counter(
                 "ridley.join.missed.receive_window_limited.time",
-                "ms",
-                "Time limited by the window that the other end reported when no record could take it any more.",
+                "s",
+                "Whole seconds limited by the window that the other end reported when no record could take them any more.",
             ),
+            below_a_second: Duration::ZERO,
             server_handshakes: counter(
                 "ridley.join.missed.server_handshakes",
                 "{connection}",
@@ -62,7 +67,7 @@ impl MissedCounters {
         }
     }
 
-    fn add(&self, missed: Missed) {
+    fn add(&mut self, missed: Missed) {
         let Missed {
             retransmits,
             retransmitted_bytes,
@@ -73,9 +78,9 @@ impl MissedCounters {
         self.retransmits.add(retransmits);
         self.retransmitted_bytes.add(retransmitted_bytes);
         self.out_of_order_segments.add(out_of_order_segments);
-        // The kernel counts in ticks, which are whole milliseconds on most.
-        let millis = u64::try_from(receive_window_limited.as_millis()).unwrap_or(u64::MAX);
-        self.receive_window_limited_millis.add(millis);
+        let limited = self.below_a_second.saturating_add(receive_window_limited);
+        self.receive_window_limited.add(limited.as_secs());
+        self.below_a_second = Duration::from_nanos(limited.subsec_nanos().into());
         self.server_handshakes.add(server_handshakes);
     }
 }
@@ -141,7 +146,7 @@ impl Instruments {
         self.dropped_shutdown.add(n_records as u64);
     }
 
-    pub(crate) fn add(&self, report: Report, n_remembered: usize) {
+    pub(crate) fn add(&mut self, report: Report, n_remembered: usize) {
         let Report {
             merged,
             late,
