@@ -6,7 +6,7 @@ use std::{
 };
 
 use abi::ListeningSocket;
-use model::{Endpoint, Interval, Listener, Local, Transport, UnixNanos};
+use model::{Endpoint, Interval, Listener, Local, Process, Transport, UnixNanos};
 
 use crate::connection::address;
 
@@ -42,6 +42,8 @@ pub(crate) struct Key {
 #[derive(Debug)]
 struct Queue {
     cgroup: u64,
+    // Whose it is, as long as it is known: when a socket is gone, who listened there is forgotten elsewhere.
+    process: Option<Process>,
     // What the socket said when it was found last.
     drops: u32,
     queued: u32,
@@ -61,8 +63,13 @@ impl AcceptQueues {
         self.has_left_out = false;
     }
 
-    /// Takes a socket that the walk found. Returns whether there was room for it.
-    pub(crate) fn on_socket(&mut self, socket: &ListeningSocket, now: UnixNanos) -> bool {
+    /// Takes a socket that the walk found; `process` tells whose it is. Returns whether there was room for it.
+    pub(crate) fn on_socket(
+        &mut self,
+        socket: &ListeningSocket,
+        process: impl FnOnce(Key) -> Option<Process>,
+        now: UnixNanos,
+    ) -> bool {
         let ListeningSocket { inode, netns, port, drops, queued, queue_limit, cgroup, .. } = *socket;
         let key = Key { netns, address: address(socket.address), port, inode };
         let is_full = self.queues.len() >= MAX_SOCKETS;
@@ -77,6 +84,7 @@ impl AcceptQueues {
                 let (drops, reported_at) = if self.knows_all { (0, self.walked_at) } else { (drops, now) };
                 entry.insert(Queue {
                     cgroup,
+                    process: None,
                     drops,
                     queued,
                     limit: queue_limit,
@@ -89,6 +97,7 @@ impl AcceptQueues {
             }
         };
         queue.unreported = queue.unreported.saturating_add(growth(queue.drops, drops).into());
+        queue.process = queue.process.take().or_else(|| process(key));
         queue.drops = drops;
         queue.queued = queued;
         queue.limit = queue_limit;
@@ -123,12 +132,12 @@ impl AcceptQueues {
         self.due.len()
     }
 
-    /// Makes up to `max` reports, of sockets that were walked or missed since their last. `local` tells what is known of a
-    /// socket, by its cgroup too; without it, it is left out.
+    /// Makes up to `max` reports, of sockets that were walked or missed since their last. `local` puts together what is known
+    /// of a socket, from the process and the cgroup that it belongs to; without it, it is left out.
     pub(crate) fn take_reports(
         &mut self,
         max: usize,
-        mut local: impl FnMut(Key, u64) -> Option<Local>,
+        mut local: impl FnMut(Key, Option<&Process>, u64) -> Option<Local>,
     ) -> Vec<Listener> {
         let Self { queues, due, walked_at, .. } = self;
         let mut reports = Vec::with_capacity(max.min(due.len()));
@@ -140,7 +149,7 @@ impl AcceptQueues {
             let interval = Interval { start: queue.reported_at, end: *walked_at };
             queue.reported_at = *walked_at;
             let dropped = std::mem::take(&mut queue.unreported);
-            let Some(local) = local(key, queue.cgroup) else { continue };
+            let Some(local) = local(key, queue.process.as_ref(), queue.cgroup) else { continue };
             reports.push(Listener {
                 transport: Transport::Tcp,
                 server: Endpoint::new(key.address, key.port),
@@ -292,9 +301,10 @@ mod tests {
         let mut queues = AcceptQueues::default();
         let n = MAX_SOCKETS as u64;
         queues.begin_walk();
-        assert!((0..n).all(|inode| queues.on_socket(&socket(inode, 0), UnixNanos(0))));
-        assert!(!queues.on_socket(&socket(n, 9), UnixNanos(0)));
-        assert!(queues.on_socket(&socket(0, 0), UnixNanos(0)), "one that is known");
+        let mut find = |inode| queues.on_socket(&socket(inode, 9), |_| None, UnixNanos(0));
+        assert!((0..n).all(&mut find));
+        assert!(!find(n));
+        assert!(find(0), "one that is known");
         queues.end_walk(true, UnixNanos(0));
         queues.queues.clear();
         queues.due.clear();
@@ -315,7 +325,7 @@ mod tests {
     fn walk_as(queues: &mut AcceptQueues, sockets: &[ListeningSocket], is_complete: bool) {
         queues.begin_walk();
         for socket in sockets {
-            assert!(queues.on_socket(socket, UnixNanos(1)));
+            assert!(queues.on_socket(socket, |_| None, UnixNanos(1)));
         }
         queues.end_walk(is_complete, UnixNanos(1));
     }
@@ -331,7 +341,7 @@ mod tests {
     }
 
     /// Tells the inode number, in a place where a report has room for it.
-    fn local(key: Key, _cgroup: u64) -> Option<Local> {
+    fn local(key: Key, _process: Option<&Process>, _cgroup: u64) -> Option<Local> {
         Some(Local { netns: u32::try_from(key.inode).unwrap(), ..Local::default() })
     }
 

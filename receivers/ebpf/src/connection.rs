@@ -373,7 +373,8 @@ fn rtt(socket: &Socket) -> Option<Rtt> {
 }
 
 /// Returns how long the client took to answer the server's part of the handshake: of a socket that was accepted just now
-/// that is the one round trip it has measured. It has none if its SYN was answered by a cookie.
+/// that is the one round trip it has measured. If its SYN was answered by a cookie, that comes from the timestamps, in whole
+/// milliseconds; without them there is none.
 pub(crate) fn server_handshake(socket: &Socket) -> Option<Duration> {
     rtt(socket).map(|it| it.smoothed)
 }

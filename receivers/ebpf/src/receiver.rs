@@ -195,6 +195,7 @@ impl<S: Source + 'static> EbpfReceiver<S> {
             is_complete &= complete;
             yield_now().await;
         }
+        self.drain();
         self.tracker.name_cgroups_of(&sockets);
         self.name_cgroups();
         self.tracker.on_listening_sockets(&sockets, is_complete, (self.now)());

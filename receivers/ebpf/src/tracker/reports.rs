@@ -78,12 +78,14 @@ impl Tracker {
 
     /// Takes up to `max` reports on listening sockets out.
     pub(crate) fn take_listener_reports(&mut self, max: usize) -> Vec<Listener> {
-        let Self { accept_queues, listeners, cgroups, own, .. } = self;
-        accept_queues.take_reports(max, |key, cgroup| {
-            let listener = listeners.of_inode(key.netns, key.port, key.inode);
-            let process = listener.map(|it| it.process.clone());
-            let is_passed = !own.is_agent(process.as_ref()) || own.includes();
-            is_passed.then(|| Local { cgroup: cgroups.path(cgroup), netns: key.netns, process })
+        let Self { accept_queues, cgroups, own, .. } = self;
+        accept_queues.take_reports(max, |key, process, cgroup| {
+            let is_passed = !own.is_agent(process) || own.includes();
+            is_passed.then(|| Local {
+                cgroup: cgroups.path(cgroup),
+                netns: key.netns,
+                process: process.cloned(),
+            })
         })
     }
 

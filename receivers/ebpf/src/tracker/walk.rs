@@ -10,6 +10,7 @@ use model::UnixNanos;
 
 use super::{Tracker, connections::ConnectionIdx};
 use crate::{
+    accept_queues,
     clock::Moment,
     connection::{Connection, Ends, Key},
 };
@@ -64,20 +65,24 @@ impl Tracker {
         }
     }
 
-    /// Takes the listening sockets that a walk found.
+    /// Takes the listening sockets that a walk found. Every record from before must have been taken: they tell whose they are.
     pub(crate) fn on_listening_sockets(
         &mut self,
         sockets: &[ListeningSocket],
         is_complete: bool,
         moment: Moment,
     ) {
-        self.accept_queues.begin_walk();
+        let Self { accept_queues, listeners, metrics, .. } = self;
+        accept_queues.begin_walk();
         for socket in sockets {
-            if !self.accept_queues.on_socket(socket, moment.wall) {
-                self.metrics.unwatched_queues.add(1);
+            let process = |key: accept_queues::Key| {
+                listeners.of_inode(key.netns, key.port, key.inode).map(|it| it.process.clone())
+            };
+            if !accept_queues.on_socket(socket, process, moment.wall) {
+                metrics.unwatched_queues.add(1);
             }
         }
-        self.accept_queues.end_walk(is_complete, moment.wall);
+        accept_queues.end_walk(is_complete, moment.wall);
     }
 
     /// Takes note of how long a tick of the kernel's clock takes; durations that it counts in ticks are zero until then.

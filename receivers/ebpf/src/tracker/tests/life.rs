@@ -52,7 +52,7 @@ fn a_server_tells_how_long_its_client_took_to_answer() {
     let mut world = World::new();
     for (conn, srtt, expected) in [
         (Conn::server(1), 8 * 1_500, Some(Duration::from_micros(1_500))),
-        // Answered by a cookie, which keeps no time.
+        // Answered by a cookie, which keeps no time, without timestamps.
         (Conn::server(2), 0, None),
         (Conn::client(3), 8 * 1_500, None),
     ] {

@@ -6,7 +6,7 @@ use abi::{CgroupNames, RecordKind, Socket};
 use bytemuck::Zeroable;
 use model::{Observer, Process};
 
-use super::world::{Conn, World};
+use super::world::{Conn, World, listening};
 use crate::seed::Seed;
 
 /// An accepted socket does not tell its process, the listener did.
@@ -20,6 +20,21 @@ fn a_server_is_named_by_its_listener() {
     world.listen(RecordKind::Unlistened);
     world.open(Conn::server(2));
     assert_eq!(world.one().local.process, None);
+}
+
+/// Also by the report of its end, when nobody listens there any more: what it dropped must not become another's.
+#[test]
+fn a_listening_socket_is_named_to_its_end() {
+    let mut world = World::new();
+    world.listen(RecordKind::Listening);
+    for (sockets, limit) in [(vec![listening()], 128), (vec![], 0)] {
+        world.tracker.on_listening_sockets(&sockets, true, world.moment());
+        let reports = world.tracker.take_listener_reports(usize::MAX);
+        let [report] = &reports[..] else { panic!("{reports:?}") };
+        let command = report.local.process.as_ref().map(|it| &*it.command);
+        assert_eq!((report.queue_limit, command), (limit, Some("nginx")));
+        world.listen(RecordKind::Unlistened);
+    }
 }
 
 /// `listen(fd, 0)` leaves no backlog to tell the role by.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use abi::{RecordKind, Socket};
 use model::{Begin, Process};
 
-use super::world::{AGENT, Conn, ECONNREFUSED, World, listener};
+use super::world::{AGENT, Conn, ECONNREFUSED, World, listener, listening};
 use crate::{config::OwnTraffic, seed::Seed};
 
 /// A scrape, as the agent and as who scrapes it see it.
@@ -41,6 +41,18 @@ fn connections_that_the_agent_opens_are_left_out_at_both_ends() {
     world.close(Conn::server(1).transferred(2, 7_000).finished());
     assert_eq!(world.take(), []);
     world.check_own([1, 1, 7_000, 2]);
+}
+
+/// The socket that is scraped at; its own is as little part of the map as its connections are.
+#[test]
+fn the_agents_own_listening_socket_is_left_out() {
+    for (own_traffic, n_reports) in [(OwnTraffic::Exclude, 0), (OwnTraffic::Include, 1)] {
+        let mut world = World::with(10, own_traffic, Seed::default());
+        world.listen_as(RecordKind::Listening, AGENT);
+        world.tracker.on_listening_sockets(&[listening()], true, world.moment());
+        assert_eq!(world.tracker.take_listener_reports(usize::MAX).len(), n_reports, "{own_traffic:?}");
+        assert!(!world.tracker.has_reports());
+    }
 }
 
 /// From before the receiver ran: it is known by who listens, or who holds the socket.

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, net::Ipv4Addr, num::NonZeroUsize, sync::Arc};
 
-use abi::{ConnectionRecord, ListenerRecord, RecordKind, Role, Socket, state};
+use abi::{ConnectionRecord, ListenerRecord, ListeningSocket, RecordKind, Role, Socket, state};
 use bytemuck::Zeroable;
 use component::{Kind, Registry};
 use model::{Flow, Process, UnixNanos};
@@ -306,4 +306,16 @@ impl World {
 pub(super) fn listener(command: &str, pid: u32) -> Listener {
     let process = Process { pid, command: command.into() };
     Listener { netns: NETNS, address: Ipv4Addr::UNSPECIFIED.into(), port: 80, inode: 5, process }
+}
+
+/// The socket of [`World::listen`], as a walk finds it.
+pub(super) fn listening() -> ListeningSocket {
+    ListeningSocket {
+        inode: 5,
+        netns: NETNS,
+        port: 80,
+        queue_limit: 128,
+        address: Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().octets(),
+        ..ListeningSocket::zeroed()
+    }
 }
