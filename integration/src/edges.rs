@@ -266,7 +266,12 @@ fn read_labels(labels: &Labels, extra: Option<&str>) -> anyhow::Result<(Edge, St
     Ok((edge, extra.map(get).transpose()?.unwrap_or_default()))
 }
 
-fn as_count(value: f64) -> anyhow::Result<u64> {
+/// Returns a value as the count that it is.
+///
+/// # Errors
+///
+/// It is none, or so great that it may not be exact.
+pub fn as_count(value: f64) -> anyhow::Result<u64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if value.fract() != 0.0 || !(0.0..EXACT).contains(&value) {
         bail!("{value} is no count");

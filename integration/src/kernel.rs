@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
 use crate::{
     edges::Totals,
@@ -70,6 +70,17 @@ pub struct Counters {
     pub estab_resets: u64,
 }
 
+/// What a socket that listens says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Segments of handshakes that it has dropped.
+    pub drops: u64,
+    /// Connections that wait to be accepted.
+    pub queued: u64,
+    /// Connections that may wait.
+    pub limit: u64,
+}
+
 /// Compares the sockets that are open with the truth, byte for byte at both ends, and returns how well they fared.
 ///
 /// # Errors
@@ -106,25 +117,70 @@ fn compare_open_sockets(world: &World, moment: &Moment) -> anyhow::Result<Qualit
     })
 }
 
+/// Asks the one socket that listens at a port of a namespace.
+///
+/// # Errors
+///
+/// There is none, or more than one; or `ss` cannot be run.
+pub fn listening(world: &World, namespace: Namespace, port: u16) -> anyhow::Result<Listening> {
+    let text = world.run_in(namespace, "ss", &["-HlntmO", &format!("( sport = :{port} )")])?;
+    let lines: Vec<_> = text.lines().collect();
+    let [line] = lines[..] else { bail!("{} sockets listen at port {port}: {text}", lines.len()) };
+    let fields: Vec<_> = line.split_whitespace().collect();
+    // Behind the state come two queues, and at the end the socket's memory, such as `skmem:(r0,rb131072,...,d3)`.
+    let drops =
+        fields.iter().find_map(|it| it.strip_prefix("skmem:(")?.strip_suffix(')')?.rsplit(",d").next());
+    let number = |text: Option<&str>| -> anyhow::Result<u64> {
+        text.and_then(|it| it.parse().ok()).with_context(|| format!("`ss` says something else: {line}"))
+    };
+    Ok(Listening {
+        drops: number(drops)?,
+        queued: number(fields.get(1).copied())?,
+        limit: number(fields.get(2).copied())?,
+    })
+}
+
+/// Reads one of the further counters of TCP that a namespace has, such as `ListenDrops`.
+///
+/// # Errors
+///
+/// There is none of that name, or they cannot be read.
+pub fn further_counter(world: &World, namespace: Namespace, name: &str) -> anyhow::Result<u64> {
+    counters_of(world, namespace, "netstat", "TcpExt: ")?(name)
+}
+
 /// Reads the counters of a namespace.
 ///
 /// # Errors
 ///
 /// They cannot be read.
 pub fn counters(world: &World, namespace: Namespace) -> anyhow::Result<Counters> {
-    let text = world.run_in(namespace, "cat", &["/proc/self/net/snmp"])?;
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-    let names: Vec<_> = lines.next().context("no names of TCP's counters")?.split(' ').collect();
-    let values: Vec<_> = lines.next().context("no TCP counters")?.split(' ').collect();
-    let get = |name: &str| {
-        let idx = names.iter().position(|it| *it == name).with_context(|| format!("no counter {name}"))?;
-        values.get(idx).context("too few counters")?.parse::<u64>().context("a counter is no number")
-    };
+    let get = counters_of(world, namespace, "snmp", "Tcp: ")?;
     Ok(Counters {
         active_opens: get("ActiveOpens")?,
         passive_opens: get("PassiveOpens")?,
         attempt_fails: get("AttemptFails")?,
         estab_resets: get("EstabResets")?,
+    })
+}
+
+/// Reads a line of names and one of values, and returns what finds a value by its name.
+fn counters_of(
+    world: &World,
+    namespace: Namespace,
+    file: &str,
+    prefix: &str,
+) -> anyhow::Result<impl Fn(&str) -> anyhow::Result<u64>> {
+    let text = world.run_in(namespace, "cat", &[&format!("/proc/self/net/{file}")])?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(prefix));
+    let mut words = || {
+        let line = lines.next().with_context(|| format!("too few lines of {prefix}in {file}"))?;
+        anyhow::Ok(line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    };
+    let (names, values) = (words()?, words()?);
+    Ok(move |name: &str| {
+        let idx = names.iter().position(|it| it == name).with_context(|| format!("no counter {name}"))?;
+        values.get(idx).context("too few counters")?.parse::<u64>().context("a counter is no number")
     })
 }
 

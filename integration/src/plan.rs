@@ -54,6 +54,8 @@ pub struct Traffic {
     pub cancel_after_ms: Option<u64>,
     /// The client's kernel gives an attempt up that got no answer for this time; without a number, for two minutes.
     pub unanswered_ms: Option<u32>,
+    /// Connections that may wait at the server to be accepted; without a number as many as the kernel allows.
+    pub backlog: Option<u32>,
     /// Sockets are made by a thread that has another name than the process.
     pub on_worker_thread: bool,
     /// What the sockets are.
@@ -87,6 +89,7 @@ impl Default for Traffic {
             per_second: None,
             cancel_after_ms: None,
             unanswered_ms: None,
+            backlog: None,
             on_worker_thread: false,
             sockets: Sockets::Plain,
             script: Vec::new(),

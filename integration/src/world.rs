@@ -178,8 +178,8 @@ table inet nowhere {
 }
 ";
 
-/// Pods drop what arrives at some ports: everything, or three of a hundred packets that carry payload. A handshake that
-/// takes seconds would test how long pairing waits, which is a setting.
+/// Pods drop what arrives at some ports: everything, or three of a hundred packets that carry payload; and all that comes from
+/// some. A handshake that takes seconds would test how long pairing waits, which is a setting.
 const POD_RULES: &str = "
 table inet faults {
     set dropped {
@@ -188,9 +188,13 @@ table inet faults {
     set lossy {
         type inet_service
     }
+    set unheard {
+        type inet_service
+    }
     chain input {
         type filter hook input priority filter
         tcp dport @dropped drop
+        tcp sport @unheard drop
         tcp dport @lossy meta length > 100 numgen random mod 100 < 3 drop
         tcp sport @lossy meta length > 100 numgen random mod 100 < 3 drop
     }
@@ -297,6 +301,15 @@ impl World {
     /// `nft` fails.
     pub fn drop_arrivals(&self, route: &Route) -> anyhow::Result<()> {
         self.add_fault(route.server, "dropped", route.listen.port())
+    }
+
+    /// Makes the client of a route hear nothing of what its server says.
+    ///
+    /// # Errors
+    ///
+    /// `nft` fails.
+    pub fn drop_answers(&self, route: &Route) -> anyhow::Result<()> {
+        self.add_fault(route.client, "unheard", route.dial.port())
     }
 
     /// Makes both ends of a route lose some of what arrives.

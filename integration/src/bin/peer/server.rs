@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{conversation::Conversation, ledger::Ledger, sockets};
 
-/// Connections that may wait to be accepted; the kernel lowers it to its own limit.
+/// Connections that may wait to be accepted, unless the plan says how many; the kernel lowers it to its own limit.
 const BACKLOG: u32 = 4096;
 
 /// Accepts connections until the plan is fulfilled or the harness says stop, and follows each to its end.
@@ -50,7 +50,7 @@ fn listen(plan: &Plan) -> anyhow::Result<TcpListener> {
     let is_shared = plan.traffic.sockets == Sockets::SharedPort;
     socket.set_reuseport(is_shared).context("cannot set the socket's options")?;
     socket.bind(plan.address).with_context(|| format!("cannot bind {}", plan.address))?;
-    socket.listen(BACKLOG).context("cannot listen")
+    socket.listen(plan.traffic.backlog.unwrap_or(BACKLOG)).context("cannot listen")
 }
 
 async fn accept(listener: &TcpListener, second: Option<&TcpListener>) -> io::Result<TcpStream> {
