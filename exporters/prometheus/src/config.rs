@@ -44,7 +44,7 @@ impl Default for Config {
         Self {
             endpoint: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
             // What 20,000 links have, and as many servers that listen, which is where the connector's own limits end.
-            max_series: NonZeroUsize::new(400_000).expect("400 000 is not zero"),
+            max_series: NonZeroUsize::new(420_000).expect("420 000 is not zero"),
             metric_expiration: Duration::from_mins(5),
             final_scrape_wait: Duration::from_secs(5),
             without_scope_info: true,
