@@ -181,7 +181,7 @@ impl World {
         let socket = Socket { error: ECONNREFUSED, segments_out: 1, ..Conn::client(0).socket() };
         self.fail(socket);
         if is_repeated {
-            let record = ConnectionRecord { is_second: 1, ..self.record(RecordKind::Failed, socket) };
+            let record = ConnectionRecord { is_taken_over: 1, ..self.record(RecordKind::Failed, socket) };
             self.tracker.on_record(bytemuck::bytes_of(&record), self.moment());
         }
     }
