@@ -213,7 +213,7 @@ impl Agent {
         let (mut last, mut wrong) = (None, None);
         poll::until(PATIENCE, || {
             // Each time anew: the acknowledgement of what came last may be on its way.
-            let Quality { request, response, rtt: (least, greatest), min_rtt } = truth()?;
+            let Quality { request, response, rtt: (least, greatest), min_rtt, server_rtt: _ } = truth()?;
             let scrape = self.recent_scrape()?;
             let of_case = |metric: &str, label: (&str, &str)| -> f64 {
                 let series = scrape.series(metric).filter(|(labels, _)| {

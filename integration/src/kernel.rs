@@ -33,6 +33,8 @@ pub struct Quality {
     pub rtt: (f64, f64),
     /// The least round-trip time that a client's socket has measured, in seconds.
     pub min_rtt: f64,
+    /// The least and the greatest smoothed round-trip time of a server's socket, in seconds.
+    pub server_rtt: (f64, f64),
 }
 
 /// How well one direction fared.
@@ -114,6 +116,7 @@ fn compare_open_sockets(world: &World, moment: &Moment) -> anyhow::Result<Qualit
         response: direction(server.quality, client.quality),
         rtt: client.rtt,
         min_rtt: client.min_rtt,
+        server_rtt: server.rtt,
     })
 }
 
@@ -162,6 +165,15 @@ pub fn counters(world: &World, namespace: Namespace) -> anyhow::Result<Counters>
         attempt_fails: get("AttemptFails")?,
         estab_resets: get("EstabResets")?,
     })
+}
+
+/// Returns how many segments a namespace has sent again since it was made.
+///
+/// # Errors
+///
+/// The counter cannot be read.
+pub fn retransmits(world: &World, namespace: Namespace) -> anyhow::Result<u64> {
+    counters_of(world, namespace, "snmp", "Tcp: ")?("RetransSegs")
 }
 
 /// Reads a line of names and one of values, and returns what finds a value by its name.

@@ -24,8 +24,23 @@ pub struct Record {
     pub request: Direction,
     /// From server to client.
     pub response: Direction,
+    /// Round-trip times at the end of the interval.
+    pub rtt: Option<Rtt>,
+    /// Nanoseconds that the handshake took, as the client saw it.
+    pub connect: Option<u64>,
+    /// Nanoseconds that the client took to answer, as the server saw it.
+    pub server_handshake: Option<u64>,
     /// What the kernel knows of the end that reports.
     pub local: Local,
+}
+
+/// Round-trip times in nanoseconds.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Rtt {
+    /// Smoothed.
+    pub smoothed: u64,
+    /// The least.
+    pub min: u64,
 }
 
 /// One end, as the observer sees it.

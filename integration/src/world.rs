@@ -322,6 +322,28 @@ impl World {
         self.add_fault(route.server, "lossy", route.listen.port())
     }
 
+    /// Makes a pod send each segment as a packet of its own. Otherwise the kernel hands many on as one, as far as cables go
+    /// that only exist in its memory.
+    ///
+    /// # Errors
+    ///
+    /// `ip` fails.
+    pub fn keep_segments_apart(&self, pod: Namespace) -> anyhow::Result<()> {
+        self.ip_in(pod, "link set dev eth0 gso_max_segs 1")
+    }
+
+    /// Makes what a pod sends late, or some of it lost: `tc netem` with these words.
+    ///
+    /// # Errors
+    ///
+    /// The kernel cannot, for which it needs the module `sch_netem`; or `tc` fails.
+    pub fn emulate(&self, pod: Namespace, words: &str) -> anyhow::Result<()> {
+        let words: Vec<_> = "qdisc replace dev eth0 root netem".split(' ').chain(words.split(' ')).collect();
+        self.run_in(pod, "tc", &words).map(drop).with_context(|| {
+            format!("cannot make the network `{}`; has the kernel `sch_netem`?", words[5..].join(" "))
+        })
+    }
+
     fn add_fault(&self, namespace: Namespace, fault: &str, port: u16) -> anyhow::Result<()> {
         let element = format!("{{ {port} }}");
         self.run_in(namespace, "nft", &["add", "element", "inet", "faults", fault, &element]).map(drop)

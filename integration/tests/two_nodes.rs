@@ -176,7 +176,7 @@ fn view(records: &[Record], side: Side, netns: u64, moment: &Moment) -> anyhow::
     let mut view = View::new();
     let own = |it: &&Record| it.observer == observer && it.local.netns == netns && it.server.port == port;
     for record in records.iter().filter(own) {
-        let Record { id, observer: _, client, server, begin, end, request, response, local: _ } = record;
+        let Record { id, client, server, begin, end, request, response, .. } = record;
         let connection = view.entry(SocketAddr::new(client.address, client.port)).or_default();
         connection.ids.insert(id.clone().context("a connection without an id")?);
         if let Some(begin) = begin {

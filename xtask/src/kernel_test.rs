@@ -60,10 +60,10 @@ const TOOLS: &[Tool] = &[
 ];
 
 /// What the oracle calls inside the machine.
-const CALLED: [&str; 6] = ["ip", "nft", "nsenter", "setpriv", "ss", "sysctl"];
+const CALLED: [&str; 7] = ["ip", "nft", "nsenter", "setpriv", "ss", "sysctl", "tc"];
 
 /// What the networks of the oracle and `ss` need of the kernel.
-const MODULES: [&str; 11] = [
+const MODULES: [&str; 12] = [
     "bridge",
     "inet_diag",
     "nf_tables",
@@ -72,6 +72,7 @@ const MODULES: [&str; 11] = [
     "nft_nat",
     "nft_numgen",
     "nft_reject_inet",
+    "sch_netem",
     "tcp_diag",
     "veth",
     "nf_reject_ipv6",

@@ -25,7 +25,9 @@ a test to pass; both ends are in one machine. `cargo xtask kernel-test --all` ru
 with `cargo xtask test`.
 
 `root`: as root. `two_capabilities`: as nobody with CAP_BPF and CAP_PERFMON. `older`: listeners and connections
-older than the agent. Where `ridley check` has a dash, the kernel does not need it, or the agent did not ask.
+older than the agent. `netem`: over networks that delay what is sent, or lose some of it.
+
+Where `ridley check` has a dash, the kernel does not need it, or the agent did not ask.
 ";
 
 /// Everything that is known.
