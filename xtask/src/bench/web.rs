@@ -11,10 +11,14 @@ use std::{
 use anyhow::{Context, bail};
 
 use super::{
-    pairs::Pairs,
     report::{Budget, Report},
+    rounds::Rounds,
 };
-use crate::{command, lab::pause, packages::Tool};
+use crate::{
+    command,
+    lab::{agent::Agent, kernel::StatsGuard, pause},
+    packages::Tool,
+};
 
 pub(super) const INSTALLED: &[Tool] =
     &[Tool { program: "wrk", package: "wrk", purpose: "requests as fast as the server answers" }];
@@ -24,6 +28,8 @@ pub(super) const UNPACKED: &[Tool] =
 
 /// How long one run takes; many short ones in turn even out what else the machine does.
 const RUN: &str = "5s";
+/// The ports of a run are in TIME_WAIT after it, and can be used again after a second.
+const REST: Duration = Duration::from_secs(2);
 const CONNECTIONS: &str = "16";
 
 /// Compares throughput with a new connection per request.
@@ -35,16 +41,43 @@ pub(super) fn throughput(
 ) -> anyhow::Result<()> {
     eprintln!("bench: a busy web server, {rounds} rounds");
     let server = Nginx::start(tools)?;
-    let pairs = Pairs::measure(binary, rounds, || server.requests_per_second())?;
-    report.add("new connection per request, agent off", pairs.off, "requests/s", Budget::None);
-    report.add("new connection per request, agent on", pairs.on, "requests/s", Budget::None);
-    report.add("new connection per request, on / off", pairs.ratio, "", Budget::AtLeast(0.97));
+    let figures = Rounds::measure(binary, rounds, REST, || server.requests_per_second())?;
+    report.add("new connection per request, agent off", figures.off, "requests/s", Budget::None);
+    report.add("new connection per request, agent on", figures.on, "requests/s", Budget::None);
+    report.add("new connection per request, on / off", figures.ratio, "", Budget::AtLeast(0.97));
+    report.add(
+        "new connection per request: agent's CPU",
+        figures.agent_cpu * 100.0,
+        "% of a core",
+        Budget::None,
+    );
+    let kernel = programs_share(binary, &server)?;
+    report.add(
+        "new connection per request: kernel, all programs",
+        kernel * 100.0,
+        "% of a core",
+        Budget::None,
+    );
     report.note(format!(
-        "Requests are the median of {rounds} pairs of runs of {RUN}, off and on in turn: `wrk -c {CONNECTIONS}` with \
-         `Connection: close` against nginx with one worker. {}",
-        pairs.spread()
+        "Requests are the median of {rounds} rounds of runs of {RUN}: `wrk -c {CONNECTIONS}` with `Connection: close` against \
+         nginx with one worker, which keep both processors busy. What the agent's programs and the agent take of them, both \
+         in the table, they no longer have; the programs were measured in a run of their own, for the accounting costs too. \
+         {}",
+        figures.spread()
     ));
     Ok(())
+}
+
+/// Returns how much of a core the agent's programs take while the server is busy.
+fn programs_share(binary: &Path, server: &Nginx) -> anyhow::Result<f64> {
+    let agent = Agent::start(binary)?;
+    let stats = StatsGuard::enable()?;
+    let (began, before) = (Instant::now(), agent.programs()?);
+    server.requests_per_second()?;
+    let (spent, observed) = (agent.programs()?.since(&before), began.elapsed());
+    drop(stats);
+    agent.stop()?;
+    Ok((spent.on_events.time + spent.on_demand.time).as_secs_f64() / observed.as_secs_f64())
 }
 
 struct Nginx {
@@ -93,8 +126,6 @@ impl Nginx {
         let output = command::output(&mut wrk)?;
         let line = output.lines().find_map(|it| it.strip_prefix("Requests/sec:"));
         let rate: f64 = line.with_context(|| format!("wrk said {output:?}"))?.trim().parse()?;
-        // The ports of the last run are in TIME_WAIT, and can be used again after a second.
-        pause(Duration::from_secs(2));
         Ok(rate)
     }
 }

@@ -24,6 +24,9 @@ const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 const HASH: &str = "1";
 const LRU_HASH: &str = "9";
 
+/// The trace point of changes of state.
+const STATE_CHANGE: &str = "inet_sock_set_state";
+
 /// Keeps the kernel's accounting of BPF programs on; drop puts the switch back.
 pub(crate) struct StatsGuard {
     before: String,
@@ -57,6 +60,8 @@ pub(crate) struct Cost {
 pub(crate) struct Programs {
     /// Those that the kernel runs when a socket changes.
     pub(crate) on_events: Cost,
+    /// Of these the one that it runs last at a change of state: nearly always it finds nothing to do.
+    pub(crate) last_on_events: Cost,
     /// Those that the process runs when it samples.
     pub(crate) on_demand: Cost,
 }
@@ -141,11 +146,13 @@ impl Programs {
 
     fn from_fdinfo(infos: &[String]) -> anyhow::Result<Self> {
         let infos: Vec<_> = infos.iter().map(|it| fields(it)).collect();
-        let attached: Vec<&str> = infos
-            .iter()
-            .filter(|it| it.contains_key("link_type"))
-            .filter_map(|it| it.get("prog_id").copied())
-            .collect();
+        let links = || infos.iter().filter(|it| it.contains_key("link_type"));
+        let attached: Vec<&str> = links().filter_map(|it| it.get("prog_id").copied()).collect();
+        // The kernel numbers links as they are made, and runs programs in that order.
+        let last = links()
+            .filter(|it| it.get("tp_name") == Some(&STATE_CHANGE))
+            .max_by_key(|it| it.get("link_id").and_then(|id| id.parse::<u32>().ok()))
+            .and_then(|it| it.get("prog_id").copied());
         let mut programs = HashMap::new();
         for info in infos.iter().filter(|it| it.contains_key("prog_type")) {
             let time = Duration::from_nanos(number(info, "run_time_ns")?);
@@ -155,6 +162,9 @@ impl Programs {
         }
         let mut this = Self::default();
         for (id, cost) in programs {
+            if Some(id) == last {
+                this.last_on_events = cost;
+            }
             let sum = if attached.contains(&id) { &mut this.on_events } else { &mut this.on_demand };
             sum.runs += cost.runs;
             sum.time += cost.time;
@@ -165,12 +175,18 @@ impl Programs {
     pub(crate) fn since(&self, before: &Self) -> Self {
         Self {
             on_events: self.on_events.since(before.on_events),
+            last_on_events: self.last_on_events.since(before.last_on_events),
             on_demand: self.on_demand.since(before.on_demand),
         }
     }
 }
 
 impl Cost {
+    /// Returns nanoseconds per run; not a number if there was none.
+    pub(crate) fn nanos_per_run(self) -> f64 {
+        self.time.as_nanos() as f64 / self.runs as f64
+    }
+
     fn since(self, before: Self) -> Self {
         Self { runs: self.runs.saturating_sub(before.runs), time: self.time.saturating_sub(before.time) }
     }
@@ -198,7 +214,24 @@ run_cnt:\t30
 
     #[test]
     fn a_link_tells_which_program_runs_on_events() {
-        check(&[ATTACHED, ON_DEMAND, LINK], Programs { on_events: cost(30, 9_000), on_demand: cost(2, 500) });
+        let both =
+            Programs { on_events: cost(30, 9_000), last_on_events: cost(30, 9_000), on_demand: cost(2, 500) };
+        check(&[ATTACHED, ON_DEMAND, LINK], both);
+    }
+
+    /// Also where another trace point's program comes after it.
+    #[test]
+    fn the_last_program_at_a_change_of_state_is_told() {
+        let second = ATTACHED.replace("41", "43").replace("9000", "100");
+        let third = ATTACHED.replace("41", "40").replace("9000", "10");
+        let link_of_second = LINK.replace("41", "43").replace("link_id:\t7", "link_id:\t10");
+        let link_of_third = LINK
+            .replace("41", "40")
+            .replace("link_id:\t7", "link_id:\t11")
+            .replace(STATE_CHANGE, "tcp_send_reset");
+        let programs =
+            Programs { on_events: cost(90, 9_110), last_on_events: cost(30, 100), ..Programs::default() };
+        check(&[ATTACHED, &second, &third, &link_of_third, &link_of_second, LINK], programs);
     }
 
     #[test]
@@ -213,9 +246,11 @@ run_cnt:\t30
 
     #[test]
     fn costs_are_differences() {
-        let after = Programs { on_events: cost(30, 9_000), on_demand: cost(2, 500) };
-        let before = Programs { on_events: cost(10, 4_000), on_demand: cost(0, 0) };
-        assert_eq!(after.since(&before), Programs { on_events: cost(20, 5_000), on_demand: cost(2, 500) });
+        let programs =
+            |on_events, last_on_events, on_demand| Programs { on_events, last_on_events, on_demand };
+        let after = programs(cost(30, 9_000), cost(15, 900), cost(2, 500));
+        let before = programs(cost(10, 4_000), cost(5, 300), cost(0, 0));
+        assert_eq!(after.since(&before), programs(cost(20, 5_000), cost(10, 600), cost(2, 500)));
     }
 
     #[test]
