@@ -251,9 +251,11 @@ impl Agent {
             // The first ones may have been taken before the connections came to rest.
             last = Some((n, sum));
             if n > n_before {
-                // `ss` cuts off what is less than a microsecond.
+                // `ss` cuts off what is less than a microsecond, and rounds to six digits.
                 let mean = (sum - sum_before) / (n - n_before);
-                if (least - 1e-9..greatest + 1e-6).contains(&mean) {
+                let (least_possible, most_possible) =
+                    (least * (1.0 - 1e-5) - 1e-9, greatest * (1.0 + 1e-5) + 1e-6);
+                if (least_possible..most_possible).contains(&mean) {
                     return Ok(());
                 }
                 wrong = Some(format!("round-trip times of {mean} s instead of {least} to {greatest} s"));
