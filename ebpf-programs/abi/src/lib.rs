@@ -10,6 +10,7 @@
 
 mod cgroup;
 mod change;
+mod handshake;
 mod listening;
 mod offsets;
 mod record;
@@ -20,6 +21,7 @@ mod walk;
 pub use self::{
     cgroup::{CGROUP_LEVELS, CGROUP_NAME_LEN, CgroupNames},
     change::ChangeCount,
+    handshake::Handshake,
     listening::{LISTENING_HASH_BUCKETS, LISTENING_NULLS_BASE, ListeningSocket, MAX_LISTENING},
     offsets::{COMMON_BYTES, MOVING_BYTES, Offsets, SOCK_BYTES, TCP_BYTES},
     record::{CgroupRecord, ConnectionRecord, ListenerRecord, Record, RecordKind},

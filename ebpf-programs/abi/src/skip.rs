@@ -8,9 +8,6 @@ pub enum SkipReason {
     RingFull,
     /// Too many handshakes at once: the process and duration of one are unknown.
     HandshakesFull,
-    /// A handshake could not be noted or forgotten, for its CPU was in the middle of doing that for another: the process
-    /// and duration of one are unknown.
-    HandshakesBusy,
     /// A socket changed its state while its CPU was in the middle of changes of others, in every program that is attached
     /// to them; a walk repairs it. The kernel counts these, and not a program.
     Nested,
@@ -31,10 +28,9 @@ pub enum SkipReason {
 
 impl SkipReason {
     /// Every reason, in the order of the map.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 9] = [
         Self::RingFull,
         Self::HandshakesFull,
-        Self::HandshakesBusy,
         Self::Nested,
         Self::NestedReset,
         Self::SocketUnreadable,
@@ -45,14 +41,13 @@ impl SkipReason {
     ];
 
     /// How many reasons there are: the size of the map.
-    pub const COUNT: u32 = 10;
+    pub const COUNT: u32 = 9;
 
     /// Returns the value of the `reason` attribute.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RingFull => "ring_full",
             Self::HandshakesFull => "handshakes_full",
-            Self::HandshakesBusy => "handshakes_busy",
             Self::Nested => "nested",
             Self::NestedReset => "nested_reset",
             Self::SocketUnreadable => "socket_unreadable",

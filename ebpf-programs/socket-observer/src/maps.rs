@@ -3,13 +3,13 @@
 use core::cell::UnsafeCell;
 
 use abi::{
-    BUCKETS_PER_CHUNK, CgroupNames, ChangeCount, ListeningSocket, MAX_ELEMENTS, MAX_LISTENING, MAX_SOCKETS,
-    MAX_TABLES, SkipReason, Socket, Table, WalkState,
+    BUCKETS_PER_CHUNK, CgroupNames, ChangeCount, Handshake, ListeningSocket, MAX_ELEMENTS, MAX_LISTENING,
+    MAX_SOCKETS, MAX_TABLES, SkipReason, Socket, Table, WalkState,
 };
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
 };
 use bytemuck::{AnyBitPattern, Pod, Zeroable};
 
@@ -21,12 +21,12 @@ use crate::{
 /// Bytes of the ring buffer; the receiver sets another size when it loads the programs.
 const RING_BYTES: u32 = 2 << 20;
 
-/// Handshakes that clients have begun and not finished.
-const MAX_HANDSHAKES: u32 = 1 << 13;
+/// Places of handshakes that clients have begun and not finished; a power of two.
+const HANDSHAKE_PLACES: u32 = 1 << 12;
 
-/// What the kernel answers when a map is full, and when it has no such key.
-const E2BIG: i32 = 7;
-const ENOENT: i32 = 2;
+/// Handshakes that find room in one place; a power of two. With a thousand under way all find room, with four thousand 98
+/// of a hundred.
+const HANDSHAKES_PER_PLACE: usize = 4;
 
 /// Sockets share a place for their notes with those whose addresses are alike; a power of two.
 const NOTE_PLACES: u32 = 1 << 10;
@@ -44,7 +44,8 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 static SKIPPED: PerCpuArray<u64> = PerCpuArray::with_max_entries(SkipReason::COUNT, 0);
 
 #[map]
-static HANDSHAKES: HashMap<u64, Handshake> = HashMap::with_max_entries(MAX_HANDSHAKES, 0);
+static HANDSHAKES: Array<[u64; size_of::<HandshakePlace>() / 8]> =
+    Array::with_max_entries(HANDSHAKE_PLACES, 0);
 
 #[map]
 pub(crate) static CGROUPS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(MAX_CGROUPS, 0);
@@ -114,49 +115,96 @@ impl Lodger {
     }
 }
 
-/// What is known of a handshake that a client began.
+/// Handshakes of sockets whose addresses are alike.
+///
+/// An array of these and not a hash map, whose insertion, lookup and removal cost a tenth of all that a short connection
+/// costs. It has no lock. Where two CPUs write the same words at the same time one of the handshakes is lost, and never
+/// mistaken for another: each is sealed.
 #[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Handshake {
-    /// Nanoseconds since boot, `CLOCK_BOOTTIME`.
-    pub(crate) since: u64,
-    /// Command of the process's first thread.
-    pub(crate) command: [u8; 16],
-    /// Process (thread group).
-    pub(crate) pid: u32,
-    pub(crate) reserved: u32,
+pub(crate) struct HandshakePlace {
+    /// [`Handshake::seal`] of each; zero where there is none.
+    seals: [Word; HANDSHAKES_PER_PLACE],
+    known: [[Word; Handshake::WORDS]; HANDSHAKES_PER_PLACE],
 }
 
-impl Handshake {
-    /// Returns what is known of a socket's handshake.
+impl HandshakePlace {
+    /// Returns where a socket's handshake is.
     #[inline(always)]
     pub(crate) fn of(socket: u64) -> Option<&'static Self> {
-        let handshake = HANDSHAKES.get_ptr(socket)?;
-        // SAFETY: the entry is live: only this socket's changes of state remove or replace it, and they do not run
-        // concurrently.
-        Some(unsafe { &*handshake })
+        // The highest bits of a product depend on all of the address; its lowest are alike in all, for sockets are large.
+        let place =
+            (socket >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - HANDSHAKE_PLACES.ilog2());
+        #[expect(clippy::cast_possible_truncation, reason = "all but a few bits were shifted out")]
+        let place = HANDSHAKES.get_ptr(place as u32)?;
+        // SAFETY: the pointer is a live element, for array maps never move or free one; it is aligned, and of the same size.
+        // All of its words may be written by others.
+        Some(unsafe { &*place.cast() })
     }
 
-    /// Remembers it until it is forgotten; counts it if that cannot be.
+    /// Remembers what is known of a socket's handshake, in place of what was known of one before in the same memory. Where
+    /// there is no room it takes that of the oldest, which is counted.
     #[inline(always)]
-    pub(crate) fn remember(&self, socket: u64) {
-        match HANDSHAKES.insert(socket, self, 0) {
-            Ok(()) => {}
-            Err(error) if error == -E2BIG => count_skipped(SkipReason::HandshakesFull),
-            // The kernel does not wait for the lock of a part of a map that its CPU holds already.
-            Err(_) => count_skipped(SkipReason::HandshakesBusy),
+    pub(crate) fn remember(&self, socket: u64, handshake: Handshake) {
+        // What is known since any time comes after these.
+        const OWN: u64 = 0;
+        const FREE: u64 = 1;
+
+        let (mut chosen, mut first) = (0, u64::MAX);
+        let mut idx = HANDSHAKES_PER_PLACE;
+        while idx > 0 {
+            idx -= 1;
+            let (seal, known) = (self.seals[idx].load(), load_all(&self.known[idx]));
+            let order = if seal == Handshake::seal(socket, &known) {
+                OWN
+            } else if seal == 0 {
+                FREE
+            } else {
+                known[0]
+            };
+            if order <= first {
+                (chosen, first) = (idx, order);
+            }
         }
+        if first > FREE {
+            count_skipped(SkipReason::HandshakesFull);
+        }
+        let chosen = chosen & (HANDSHAKES_PER_PLACE - 1);
+        let words: [u64; Handshake::WORDS] = bytemuck::cast(handshake);
+        let mut idx = 0;
+        while idx < Handshake::WORDS {
+            self.known[chosen][idx].store(words[idx]);
+            idx += 1;
+        }
+        self.seals[chosen].store(Handshake::seal(socket, &words));
     }
 
-    /// Forgets what is known of a socket's handshake, if anything is.
+    /// Returns what is known of a socket's handshake, all zero if nothing is, and forgets it.
     #[inline(always)]
-    pub(crate) fn forget(socket: u64) {
-        if let Err(error) = HANDSHAKES.remove(socket)
-            && error != -ENOENT
-        {
-            count_skipped(SkipReason::HandshakesBusy);
+    pub(crate) fn take(&self, socket: u64) -> Handshake {
+        let mut taken = [0; Handshake::WORDS];
+        let mut idx = 0;
+        while idx < HANDSHAKES_PER_PLACE {
+            let known = load_all(&self.known[idx]);
+            if self.seals[idx].load() == Handshake::seal(socket, &known) {
+                self.seals[idx].store(0);
+                taken = known;
+                break;
+            }
+            idx += 1;
         }
+        bytemuck::cast(taken)
     }
+}
+
+#[inline(always)]
+fn load_all(words: &[Word; Handshake::WORDS]) -> [u64; Handshake::WORDS] {
+    let mut values = [0; Handshake::WORDS];
+    let mut idx = 0;
+    while idx < Handshake::WORDS {
+        values[idx] = words[idx].load();
+        idx += 1;
+    }
+    values
 }
 
 /// A part of a table, the buckets of it that are not empty, and what is read of a socket.
@@ -248,7 +296,7 @@ pub(crate) fn with_room<R>(of: Lodger, use_it: impl FnOnce(&mut Room) -> R) -> O
 /// same memory. When more sockets than there is room for are at the same place, one loses its note, and is recorded twice.
 #[derive(Clone, Copy)]
 pub(crate) struct Notes {
-    place: &'static [Note; NOTES_PER_PLACE],
+    place: &'static [Word; NOTES_PER_PLACE],
     socket: u64,
     change: u64,
 }
@@ -257,9 +305,9 @@ pub(crate) struct Notes {
 ///
 /// Not an atomic of `core`, whose loads and stores the compiler does not know how to make for this processor.
 #[repr(transparent)]
-struct Note(UnsafeCell<u64>);
+struct Word(UnsafeCell<u64>);
 
-impl Note {
+impl Word {
     #[inline(always)]
     fn load(&self) -> u64 {
         // SAFETY: valid and aligned, as a reference is. The processor reads and writes aligned words whole, and volatile it
@@ -268,9 +316,9 @@ impl Note {
     }
 
     #[inline(always)]
-    fn store(&self, note: u64) {
+    fn store(&self, value: u64) {
         // SAFETY: as in `load`.
-        unsafe { self.0.get().write_volatile(note) };
+        unsafe { self.0.get().write_volatile(value) };
     }
 }
 

@@ -314,7 +314,8 @@ fn hinted_error(socket: u64) -> u32 {
 /// <https://github.com/torvalds/linux/blob/v5.10/net/ipv4/inet_connection_sock.c#L993>
 #[inline(always)]
 fn fetched_end(socket: u64) -> u32 {
-    if read::<u32>(socket + offset!(sock_lock_owned)) != 0 || read::<u64>(socket + offset!(sock_socket)) == 0 {
+    if read::<u32>(socket + offset!(sock_lock_owned)) != 0 || read::<u64>(socket + offset!(sock_socket)) == 0
+    {
         return 0;
     }
     ETIMEDOUT

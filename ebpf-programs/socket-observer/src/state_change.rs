@@ -1,14 +1,15 @@
 //! Begins and ends, from changes of a socket's state.
 
 use abi::{
-    ChangeCount, ConnectionRecord, ListenerRecord, RecordKind, SkipReason,
+    ChangeCount, ConnectionRecord, Handshake, ListenerRecord, RecordKind, SkipReason,
     state::{CLOSE, ESTABLISHED, LISTEN, SYN_RECV, SYN_SENT, is_connected},
 };
+use bytemuck::Zeroable;
 
 use crate::{
     cgroup,
     kernel::{constant, current_process, now, offset, read, read_into, zero},
-    maps::{Handshake, Lodger, Notes, Room, count_change, count_skipped, emit, with_room},
+    maps::{HandshakePlace, Lodger, Notes, Room, count_change, count_skipped, emit, with_room},
     sample::{self, Sock},
 };
 
@@ -64,7 +65,9 @@ fn act(socket: u64, old: u8, new: u8, by: Lodger) -> bool {
     }
     if old == SYN_RECV {
         // Two ends that connect to each other at the same time, and the application closes before they have.
-        Handshake::forget(socket);
+        if let Some(place) = HandshakePlace::of(socket) {
+            place.take(socket);
+        }
     }
     true
 }
@@ -108,10 +111,12 @@ fn remember_handshake(socket: u64) {
     let mut protocol = 0;
     if !read_into(&mut protocol, socket + offset!(sock_protocol)) {
         count_skipped(SkipReason::SocketUnreadable);
-    } else if is_tcp(protocol) {
-        let mut handshake = Handshake { since: now(), command: [0; 16], pid: 0, reserved: 0 };
+    } else if is_tcp(protocol)
+        && let Some(place) = HandshakePlace::of(socket)
+    {
+        let mut handshake = Handshake { since: now(), ..Handshake::zeroed() };
         handshake.pid = current_process(&mut handshake.command);
-        handshake.remember(socket);
+        place.remember(socket, handshake);
     }
 }
 
@@ -120,26 +125,23 @@ impl Change {
     fn record_opened(self, room: &mut Room) {
         let Room { sock, tcp, .. } = room;
         tcp.read_from(self.socket);
-        let handshake = self.handshake(sock);
+        let handshake = self.take_handshake(sock);
         let cgroup = cgroup::of_sock(sock);
         cgroup::announce(cgroup);
         emit(|record: &mut ConnectionRecord| {
             self.begin(record, RecordKind::Opened, sock);
             sample::copy_cgroup(&mut record.socket, cgroup);
             sample::copy_totals(&mut record.socket, tcp);
-            add_handshake(record, handshake);
+            add_handshake(record, &handshake);
         });
-        if handshake.is_some() {
-            Handshake::forget(self.socket);
-        }
     }
 
     /// A client's handshake failed; a server's never became anybody's connection.
     #[inline(always)]
     fn record_failed(self, room: &mut Room) {
         let Room { sock, tcp, .. } = room;
-        let handshake = self.handshake(sock);
-        if self.old != SYN_SENT && handshake.is_none() {
+        let handshake = self.take_handshake(sock);
+        if self.old != SYN_SENT && handshake.is_unknown() {
             return;
         }
         tcp.read_from(self.socket);
@@ -150,9 +152,8 @@ impl Change {
             sample::copy_cgroup(&mut record.socket, cgroup);
             sample::copy_totals(&mut record.socket, tcp);
             sample::copy_handshake_error(&mut record.socket, sock, self.socket);
-            add_handshake(record, handshake);
+            add_handshake(record, &handshake);
         });
-        Handshake::forget(self.socket);
     }
 
     #[inline(always)]
@@ -181,16 +182,17 @@ impl Change {
         to.state = self.old;
     }
 
-    /// Returns what is known of the client's handshake.
+    /// Takes what is known of the client's handshake.
     ///
     /// A socket in SYN_RECV is a client's if it connected and met a SYN that came the other way. One that was accepted has
     /// its listener's backlog, and what is remembered of its address is of another socket, whose end was not seen.
     #[inline(always)]
-    fn handshake(self, sock: &Sock) -> Option<&'static Handshake> {
-        if self.old == SYN_RECV && sock.at::<u32>(constant!(sock_max_ack_backlog)) != 0 {
-            return None;
+    fn take_handshake(self, sock: &Sock) -> Handshake {
+        let is_accepted = self.old == SYN_RECV && sock.at::<u32>(constant!(sock_max_ack_backlog)) != 0;
+        match HandshakePlace::of(self.socket) {
+            Some(place) if !is_accepted => place.take(self.socket),
+            _ => Handshake::zeroed(),
         }
-        Handshake::of(self.socket)
     }
 }
 
@@ -223,10 +225,9 @@ pub(crate) fn observe_reset(socket: u64) {
     }
 }
 
-/// Adds who began the handshake, if that was seen.
+/// Adds who began the handshake, and when; zeros if that was not seen.
 #[inline(always)]
-fn add_handshake(record: &mut ConnectionRecord, handshake: Option<&Handshake>) {
-    let Some(handshake) = handshake else { return };
+fn add_handshake(record: &mut ConnectionRecord, handshake: &Handshake) {
     record.pid = handshake.pid;
     record.connecting_since = handshake.since;
     record.command = handshake.command;

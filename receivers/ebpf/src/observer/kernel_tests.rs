@@ -241,6 +241,45 @@ async fn attempts_that_fail_together_are_all_recorded() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Handshakes share places in the kernel's memory, and none is taken for another.
+#[tokio::test]
+async fn many_attempts_at_once_have_each_their_process() -> anyhow::Result<()> {
+    const N: usize = 100;
+
+    enter_namespace()?;
+    set_up_loopback()?;
+    let mut observer = load(&VARIANTS, &[])?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    rustix::net::listen(&listener, 0)?;
+    let address = listener.local_addr()?;
+    let _waiting = TcpStream::connect(address)?;
+    // Nobody answers them until the kernel asks again, a second later; then no one listens.
+    let attempts: Vec<_> = (0..N).map(|_| tokio::spawn(tokio::net::TcpStream::connect(address))).collect();
+    while n_in_syn_sent()? < N {
+        tokio::task::yield_now().await;
+    }
+    drop(listener);
+    for attempt in attempts {
+        ensure!(attempt.await?.is_err(), "someone listened");
+    }
+    let mut flows = flows_of_this_namespace(&mut observer)?;
+    flows.retain(|it| matches!(it.end, Some(End::Failed(_))));
+    ensure!(flows.len() == N, "{} attempts failed", flows.len());
+    for flow in flows {
+        let pid = flow.local.process.as_ref().map(|it| it.pid);
+        ensure!(pid == Some(std::process::id()), "an attempt of {pid:?}");
+        ensure!(flow.interval.end > flow.interval.start, "it is not known when it began");
+    }
+    ensure!(observer.skipped(SkipReason::HandshakesFull) == Some(0), "there was not room for {N}");
+    Ok(())
+}
+
+/// Returns how many sockets of this namespace wait for an answer to their SYN.
+fn n_in_syn_sent() -> anyhow::Result<usize> {
+    let table = fs::read_to_string("/proc/thread-self/net/tcp").context("cannot read the sockets")?;
+    Ok(table.lines().filter(|line| line.split_whitespace().nth(3) == Some("02")).count())
+}
+
 /// More of them than one run has room for, so that others go on where it had to stop.
 #[tokio::test]
 async fn every_listening_socket_is_found() -> anyhow::Result<()> {
