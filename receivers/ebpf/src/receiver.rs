@@ -32,6 +32,9 @@ const _: () = assert!(size_of::<Listener>() <= size_of::<Flow>());
 /// How long nothing was skipped before the log says that it is over.
 const QUIET: Duration = Duration::from_mins(1);
 
+/// Longest time that drains count as one for what is held back or remembered until the next, however rare they are.
+const MAX_ROUND: Duration = Duration::from_millis(100);
+
 /// Observes connections and sends what it learns.
 pub(crate) struct EbpfReceiver<S> {
     source: S,
@@ -40,6 +43,8 @@ pub(crate) struct EbpfReceiver<S> {
     now: fn() -> Moment,
     sample_interval: Duration,
     drain_interval: Duration,
+    // When the last round of drains was over.
+    round_end: Moment,
     sockets: Vec<Socket>,
     walk_fails: bool,
     skipping: Episode,
@@ -75,6 +80,7 @@ impl<S: Source + 'static> EbpfReceiver<S> {
             now,
             sample_interval: *sample_interval,
             drain_interval: *drain_interval,
+            round_end: now(),
             sockets: Vec::new(),
             walk_fails: false,
             skipping: Episode::new(QUIET),
@@ -100,7 +106,12 @@ impl<S: Source + 'static> EbpfReceiver<S> {
         // What happened until now, and where every connection stands; nothing is held back any longer.
         self.sample().await;
         self.drain();
-        while self.tracker.has_reports() && !clockwork.is_over() {
+        loop {
+            // Also what was drained while the pipeline took the rest.
+            self.tracker.release();
+            if !self.tracker.has_reports() || clockwork.is_over() {
+                break;
+            }
             self.send(&output, &mut clockwork).await?;
         }
         let n_left = self.tracker.n_reports();
@@ -153,10 +164,15 @@ impl<S: Source + 'static> EbpfReceiver<S> {
     }
 
     fn drain(&mut self) {
-        let Self { source, tracker, now, .. } = self;
+        let Self { source, tracker, now, drain_interval, round_end, .. } = self;
         let moment = now();
         source.drain(|record| tracker.on_record(record, moment));
-        tracker.end_drain();
+        // A walk drains at each step and a full buffer wakes at any time: what waits for records to come would not wait at
+        // all. Half the interval, for ticks come a little early, too.
+        if moment.since(*round_end) >= MAX_ROUND.min(*drain_interval) / 2 || tracker.remembers_many() {
+            *round_end = moment;
+            tracker.end_drain();
+        }
     }
 
     /// Walks all sockets. Each step's are taken after the records that are older than it.

@@ -93,10 +93,21 @@ impl Tracker {
         }
     }
 
-    /// Takes note that every record that waited was taken: what was held back since the drain before is let go.
+    /// Takes note that every record that waited was taken, and that a while passed since the time before: what was held back
+    /// since then is let go at the next.
     pub(crate) fn end_drain(&mut self) {
         self.reports.end_drain(&mut self.connections);
         self.ended.end_drain();
+    }
+
+    /// Returns whether so much is remembered since [`Tracker::end_drain`] that it should not wait any longer.
+    pub(crate) fn remembers_many(&self) -> bool {
+        self.ended.is_full()
+    }
+
+    /// Lets go whatever is held back: no records are to come.
+    pub(crate) fn release(&mut self) {
+        self.reports.release(&mut self.connections);
     }
 
     /// Returns the cgroups whose names no record told, each with the address of its node.

@@ -1,4 +1,5 @@
 use std::{
+    cell::OnceCell,
     collections::VecDeque,
     num::NonZeroUsize,
     sync::{Arc, Mutex},
@@ -83,6 +84,38 @@ async fn shutdown_takes_a_last_sample() {
     let mut bytes: Vec<_> = flows.iter().map(|it| (it.request.bytes, it.end)).collect();
     bytes.sort_by_key(|it| it.0);
     assert_eq!(bytes, [(70, Some(End::Closed(CloseReason::Normal))), (500, None)]);
+}
+
+/// No record is to come that would tell who reset it.
+#[tokio::test(start_paused = true)]
+async fn shutdown_lets_go_what_is_held_back() {
+    let kernel = Kernel::default();
+    kernel.open(1);
+    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 1h").await;
+    recv(&mut harness).await;
+    kernel.be_reset(1);
+    harness.request_shutdown(Duration::from_secs(10));
+    let flows: Vec<Flow> = harness.finish().await.batches.into_iter().flat_map(records).collect();
+    let ends: Vec<_> = flows.iter().map(|it| it.end).collect();
+    assert_eq!(ends, [Some(End::Closed(CloseReason::ServerReset))]);
+}
+
+/// A walk drains many times within a moment; who reset a connection may be told after it.
+#[tokio::test(start_paused = true)]
+async fn what_is_held_back_is_not_let_go_by_one_walk() {
+    let kernel = Kernel::default();
+    kernel.open(1);
+    let settings = "sample_interval: 1s\ndrain_interval: 1h";
+    let mut harness = Harness::start(&kernel.factory(), settings).await;
+    recv(&mut harness).await;
+    kernel.be_reset(1);
+    let n_walks = kernel.n_walks();
+    while kernel.n_walks() == n_walks {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    kernel.send_reset(1);
+    let end = recv(&mut harness).await[0].end;
+    assert_eq!(end, Some(End::Closed(CloseReason::ClientReset)));
 }
 
 /// The pipeline takes nothing: the kernel's buffer is drained all the same, and nothing is lost.
@@ -336,6 +369,20 @@ impl Kernel {
         });
     }
 
+    /// A connection that its application has closed is reset, as its socket tells.
+    fn be_reset(&self, number: u32) {
+        let socket = Socket { state: state::FIN_WAIT2, flags: 1, error: 104, ..socket(number, 0) };
+        self.change(|it| {
+            it.sockets.retain(|(it, _)| *it != number);
+            it.records.push_back(record(RecordKind::Closed, socket));
+        });
+    }
+
+    /// It was this end that sent the reset.
+    fn send_reset(&self, number: u32) {
+        self.change(|it| it.records.push_back(record(RecordKind::ResetSent, socket(number, 0))));
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.lock().unwrap());
     }
@@ -344,8 +391,12 @@ impl Kernel {
         self.state.lock().unwrap().records.len()
     }
 
+    fn n_walks(&self) -> u32 {
+        self.state.lock().unwrap().n_walks
+    }
+
     async fn after_the_first_walk(&self) {
-        while self.state.lock().unwrap().n_walks == 0 {
+        while self.n_walks() == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -446,8 +497,14 @@ fn socket(number: u32, bytes: u64) -> Socket {
     }
 }
 
+/// Reads the clock that the test pauses.
 fn now() -> Moment {
-    Moment { boot: 1, wall: UnixNanos(1) }
+    thread_local! {
+        static BOOT: OnceCell<Instant> = const { OnceCell::new() };
+    }
+    let since_boot = BOOT.with(|it| it.get_or_init(Instant::now).elapsed());
+    let nanos = 1 + u64::try_from(since_boot.as_nanos()).unwrap();
+    Moment { boot: nanos, wall: UnixNanos(nanos) }
 }
 
 /// The setting of the test is what the tracker gets.

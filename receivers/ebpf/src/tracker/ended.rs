@@ -14,13 +14,16 @@ const MAX_VANISHED: usize = 1 << 12;
 /// For how many walks they are.
 const KEPT_WALKS: u64 = 16;
 
+/// How many ends, or failed attempts, are too many to be remembered for longer than they must be.
+const MANY_TOLD: usize = 1 << 16;
+
 /// What is remembered of connections beyond their end.
 ///
 /// What a record tells may be told again in the same drain or in the next, and a walk may have copied a socket just before
 /// it closed. A connection that walks no longer found may come to light again: then it goes on where it was.
 #[derive(Debug)]
 pub(super) struct Ended {
-    // What records told, since this drain and since the one before: of each as much as the ring buffer holds.
+    // What records told, since this drain and since the one before: of each some [`MANY_TOLD`], and what the ring buffer holds.
     closed: [HashSet<Key, RandomState>; 2],
     failed: [HashSet<(u32, Ends), RandomState>; 2],
     // With the walk that missed them last, and in the order of that.
@@ -47,6 +50,11 @@ impl Ended {
         self.closed[0].clear();
         self.failed.swap(0, 1);
         self.failed[0].clear();
+    }
+
+    /// Returns whether a drain should be over.
+    pub(super) fn is_full(&self) -> bool {
+        self.closed[0].len() >= MANY_TOLD || self.failed[0].len() >= MANY_TOLD
     }
 
     /// Remembers an end that a record told.
@@ -123,6 +131,18 @@ mod tests {
         assert!(ended.has_closed(&key));
         ended.end_drain();
         assert!(!ended.has_closed(&key));
+    }
+
+    #[test]
+    fn ends_are_remembered_up_to_a_number() {
+        let mut ended = Ended::new(Counter::default());
+        for n in 0..MANY_TOLD {
+            assert!(!ended.is_full());
+            ended.close(connection(u32::try_from(n).unwrap()).key());
+        }
+        assert!(ended.is_full());
+        ended.end_drain();
+        assert!(!ended.is_full());
     }
 
     /// One port may fail again and again, each time within a fraction of a millisecond; and a program may be kept from its

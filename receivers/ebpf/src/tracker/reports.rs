@@ -58,6 +58,13 @@ impl Reports {
         }
         self.held[0] = free;
     }
+
+    /// Lets go all that is held back.
+    pub(super) fn release(&mut self, connections: &mut Connections) {
+        for _ in 0..self.held.len() {
+            self.end_drain(connections);
+        }
+    }
 }
 
 impl Tracker {
