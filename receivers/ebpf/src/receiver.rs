@@ -270,7 +270,7 @@ impl<S: Source + 'static> EbpfReceiver<S> {
                 }
                 Ok(Step::End) => break,
                 Err(err) => {
-                    self.tracker.miss_sockets();
+                    self.tracker.break_off();
                     self.tracker.end_walk((self.now)());
                     return Err(err);
                 }

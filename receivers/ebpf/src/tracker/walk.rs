@@ -15,6 +15,11 @@ use crate::{
     connection::{Connection, Ends, Key},
 };
 
+/// How many walks in a row that came to every table, and were kept from some sockets, find each connection that lives.
+///
+/// A bucket that moved under one is read by another.
+const MANY: u64 = 16;
+
 /// Where walking is, and what is not settled yet.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
@@ -27,6 +32,9 @@ pub(super) struct Walk {
     pub(super) misses_the_old: bool,
     is_complete: bool,
     was_complete: bool,
+    // The last walk that was complete, and the last one that did not come to every table.
+    complete: u64,
+    blind: u64,
     // Whether sockets come with their ends; else unknown ones can only be suspected.
     has_ends: bool,
     // Connections that a walk found unannounced, and which walk it was. Another must find them too.
@@ -52,6 +60,9 @@ impl Tracker {
     pub(crate) fn begin_walk(&mut self, complete: bool, with_ends: bool) {
         self.walk.number += 1;
         self.walk.is_complete = complete;
+        if !complete {
+            self.walk.blind = self.walk.number;
+        }
         self.walk.has_ends = with_ends;
         self.walk.torn.clear();
     }
@@ -90,6 +101,12 @@ impl Tracker {
         self.tick = tick.unwrap_or_default();
     }
 
+    /// Takes note that a walk came to its end before it came to every table.
+    pub(crate) const fn break_off(&mut self) {
+        self.walk.blind = self.walk.number;
+        self.miss_sockets();
+    }
+
     /// Takes note that a walk did not see every socket.
     pub(crate) const fn miss_sockets(&mut self) {
         self.walk.is_complete = false;
@@ -109,34 +126,38 @@ impl Tracker {
         }
     }
 
-    /// Ends a walk: what it did not find, nor the one before, is gone.
+    /// Ends a walk: what it did not find, nor the complete one before, is gone; and so is what many walks did not find.
     pub(crate) fn end_walk(&mut self, moment: Moment) {
         let number = self.walk.number;
         self.walk.suspects.retain(|_, walk| *walk == number);
         let was_complete = std::mem::replace(&mut self.walk.was_complete, self.walk.is_complete);
-        if !self.walk.is_complete {
+        let mut oldest = number.saturating_sub(MANY - 1);
+        if self.walk.blind >= oldest {
+            oldest = 0;
+        }
+        if self.walk.is_complete {
+            self.metrics.walks.add(1);
+            // What one found the other confirmed, or will be known as what may be older.
+            if !self.walk.knows_the_old && was_complete {
+                self.walk.knows_the_old = true;
+                self.walk.old.shrink_to_fit();
+                self.walk.suspects.shrink_to_fit();
+                self.processes = HashMap::new();
+            }
+            self.beyond.end_walk(number);
+            self.ended.end_walk(number);
+            oldest = oldest.max(std::mem::replace(&mut self.walk.complete, number));
+        } else {
             self.metrics.incomplete_walks.add(1);
-            return;
         }
-        self.metrics.walks.add(1);
-        // What one found the other confirmed, or will be known as what may be older.
-        if !self.walk.knows_the_old && was_complete {
-            self.walk.knows_the_old = true;
-            self.walk.old.shrink_to_fit();
-            self.walk.suspects.shrink_to_fit();
-            self.processes = HashMap::new();
-        }
-        self.beyond.end_walk(number);
-        self.ended.end_walk(number);
         let Self { connections, reports, walk, .. } = self;
         for (idx, connection) in connections.iter_mut().filter(|(_, it)| !it.has_ended()) {
-            let missed = number - connection.last_walk;
-            if missed == 0 {
+            if connection.last_walk == number {
                 continue;
             }
             if walk.torn.contains(&(connection.key().netns, connection.ends())) {
                 connection.last_walk = number;
-            } else if missed >= 2 {
+            } else if connection.last_walk < oldest {
                 connection.vanish(moment.wall);
                 reports.enqueue(idx, connection);
             }

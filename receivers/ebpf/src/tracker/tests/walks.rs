@@ -98,6 +98,54 @@ fn an_incomplete_walk_ends_nothing() {
     assert_eq!(world.take(), []);
 }
 
+/// Something may keep walks from being complete for good: an end whose record was lost is found all the same.
+#[test]
+fn a_connection_that_many_incomplete_walks_miss_is_over() {
+    let mut world = World::new();
+    world.walk(&[]);
+    world.open(Conn::client(1));
+    world.take();
+    for _ in 0..15 {
+        world.walk_incompletely(&[]);
+    }
+    assert_eq!(world.take(), []);
+    world.walk_incompletely(&[]);
+    assert_eq!(world.one().end, Some(End::Closed(CloseReason::Unknown)));
+}
+
+/// One that did not come to every table does not count either, nor those before it.
+#[test]
+fn walks_that_were_broken_off_end_nothing() {
+    let mut world = World::new();
+    world.walk(&[]);
+    world.open(Conn::client(1));
+    world.take();
+    for _ in 0..40 {
+        world.begin_walk();
+        world.tracker.break_off();
+        world.tracker.end_walk(world.moment());
+    }
+    for _ in 0..15 {
+        world.walk_incompletely(&[]);
+    }
+    assert_eq!(world.take(), []);
+}
+
+/// Two complete walks must miss it, whatever was between them.
+#[test]
+fn an_incomplete_walk_is_none_of_two_that_miss() {
+    let mut world = World::new();
+    world.walk(&[]);
+    world.open(Conn::client(1));
+    world.take();
+    world.walk_incompletely(&[]);
+    world.walk(&[]);
+    assert_eq!(world.take(), []);
+    world.walk_incompletely(&[]);
+    world.walk(&[]);
+    assert_eq!(world.one().end, Some(End::Closed(CloseReason::Unknown)));
+}
+
 /// If the first walk was incomplete, what a later one finds may be older than the receiver: nothing is guessed.
 #[test]
 fn after_an_incomplete_first_walk_an_unannounced_connection_is_not_counted_from_zero() {
