@@ -169,6 +169,8 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
         ("skc_v6_rcv_saddr", offsets.common_v6_rcv_saddr, 16),
         ("skc_dport", offsets.common_dport, 2),
         ("skc_family", offsets.common_family, 2),
+        ("skc_state", offsets.common_state, 1),
+        ("skc_flags", offsets.common_flags, 8),
         ("skc_net", offsets.common_net, 8),
     ] {
         // The programs read these at once.
