@@ -333,10 +333,10 @@ impl Source for Observer {
 
 impl Observer {
     /// Returns how many changes of state no program was given: those that the first was not, or that it left to others, but
-    /// for those that others saw.
+    /// for those that others saw. These they count a moment later, or much later if they are preempted before: until then
+    /// the changes are among those that none was given.
     fn n_nested(&self) -> Option<u64> {
-        // What others saw they count later, so that in between too much is told never, and too little only until the next
-        // time.
+        // Read first: what others see in between makes it too little until the next time, and never too much.
         let n_missed = self.missed(Program::First)? + sum(&self.changes, ChangeCount::Declined as u32)?;
         let mut n_taken_over = 0;
         for program in [Program::Second, Program::Third, Program::Last] {

@@ -1,6 +1,6 @@
 //! The run loop: only this file awaits.
 
-use std::{pin::pin, time::Duration};
+use std::{mem, pin::pin, time::Duration};
 
 use abi::{SkipReason, Socket};
 use component::{BoxError, BoxFuture, Episode, EpisodeChange, ErrorChain, Output, Receiver, Shutdown};
@@ -48,6 +48,8 @@ pub(crate) struct EbpfReceiver<S> {
     sockets: Vec<Socket>,
     walk_fails: bool,
     skipping: Episode,
+    // What no program had seen at the last sample.
+    nested: u64,
     listeners_turn: bool,
 }
 
@@ -84,6 +86,7 @@ impl<S: Source + 'static> EbpfReceiver<S> {
             sockets: Vec::new(),
             walk_fails: false,
             skipping: Episode::new(QUIET),
+            nested: 0,
             listeners_turn: false,
         }
     }
@@ -225,8 +228,12 @@ impl<S: Source + 'static> EbpfReceiver<S> {
         }
         let (mut n_skipped, mut reasons) = (0, Vec::new());
         for reason in SkipReason::ALL {
-            let growth =
-                self.source.skipped(reason).map_or(0, |count| self.metrics.skipped_is(reason, count));
+            let Some(mut count) = self.source.skipped(reason) else { continue };
+            if reason == SkipReason::Nested {
+                // What a program is about to take over, and was preempted before, is gone from it at the next sample.
+                count = count.min(mem::replace(&mut self.nested, count));
+            }
+            let growth = self.metrics.skipped_is(reason, count);
             if growth > 0 {
                 n_skipped += growth;
                 reasons.push(reason.as_str());

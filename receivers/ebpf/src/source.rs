@@ -40,7 +40,8 @@ pub(crate) trait Source: Send {
     /// Reads the names of a cgroup by the address of its node, which may be gone: the id tells.
     fn name_cgroup(&mut self, node: u64) -> Result<CgroupNames, RunProgramError>;
 
-    /// Returns how often something could not be recorded; `None` if that cannot be told now.
+    /// Returns how often something could not be recorded; `None` if that cannot be told now. Of changes of state that were
+    /// not given to any program (`Nested`) it may be too much until one that was preempted has run on.
     fn skipped(&self, reason: SkipReason) -> Option<u64>;
 
     /// Returns how often a program was not run because its CPU was in the middle of it; `None` if it is not attached, or

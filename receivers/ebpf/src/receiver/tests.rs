@@ -212,6 +212,22 @@ async fn what_the_programs_skipped_is_a_metric() {
     }
 }
 
+/// Only what no program has taken over by the next sample counts; of all else the kernel's count is final.
+#[tokio::test(start_paused = true)]
+async fn what_is_taken_over_late_is_not_skipped() {
+    let kernel = Kernel::default();
+    let harness = Harness::start(&kernel.factory(), "sample_interval: 1s").await;
+    let skipped = |reason: SkipReason| harness.value("ridley.ebpf.skipped", &[("reason", reason.as_str())]);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut told = Vec::new();
+    for count in [2, 1, 1, 4, 3] {
+        kernel.change(|it| it.skipped = count);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        told.push((skipped(SkipReason::Nested), skipped(SkipReason::RingFull)));
+    }
+    assert_eq!(told, [(0, 2), (1, 2), (1, 2), (1, 4), (3, 4)]);
+}
+
 /// What listening sockets tell is sent in batches of the same bound, and does not keep connections waiting.
 #[tokio::test(start_paused = true)]
 async fn listening_sockets_are_sent_in_turns_with_connections() {
