@@ -114,7 +114,10 @@ impl Totals {
         }
         if let Some(sample) = flow.rtt {
             rtt.add(sample.smoothed, &bounds.rtt);
-            min_rtt.add(sample.min);
+            // Of connections that live: one that ends at any time must not displace what the last samples told of them.
+            if flow.end.is_none() {
+                min_rtt.add(sample.min);
+            }
         }
         if let Some(duration) = flow.connect {
             connect_duration.add(duration, &bounds.connect_duration);
