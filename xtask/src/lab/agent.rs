@@ -113,7 +113,7 @@ impl Agent {
         Ok(kernel::maps_bytes(self.child.id())? as f64 / 1024.0 / 1024.0)
     }
 
-    /// How many entries are in each map of the agent's programs that can fill up, by the map's name.
+    /// How many entries are in use of each map of the agent's programs that can fill up, by the map's name.
     pub(crate) fn map_entries(&self) -> anyhow::Result<BTreeMap<String, usize>> {
         kernel::map_entries(self.child.id())
     }

@@ -20,9 +20,10 @@ pub(crate) const INSTALLED: &[Tool] = &[Tool {
 
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
-// https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h, `enum bpf_map_type`
-const HASH: &str = "1";
-const LRU_HASH: &str = "9";
+/// The map of handshakes that are under way, an array of places that are shared.
+pub(crate) const HANDSHAKES: &str = "HANDSHAKES";
+/// How many find room in one place, which begins with a seal of eight bytes for each; all zero where there is none.
+const HANDSHAKES_PER_PLACE: usize = 4;
 
 /// The trace point of changes of state.
 const STATE_CHANGE: &str = "inet_sock_set_state";
@@ -78,14 +79,22 @@ fn maps_bytes_of(infos: &[String]) -> anyhow::Result<u64> {
     maps_of(infos).values().map(|info| number(info, "memlock")).sum()
 }
 
-/// Returns how many entries are in each hash map of a process, by the map's name.
+/// Returns how many entries of each map of a process are in use, by the map's name, where that can be told.
 pub(crate) fn map_entries(pid: u32) -> anyhow::Result<BTreeMap<String, usize>> {
     let infos = infos(pid)?;
-    let maps = maps_of(&infos);
-    let hashes = maps.iter().filter(|(_, info)| [HASH, LRU_HASH].contains(&info["map_type"]));
-    hashes
-        .map(|(id, _)| Ok((map_name(&about_map("show", id)?)?, n_entries(&about_map("dump", id)?)?)))
-        .collect()
+    let mut entries = BTreeMap::new();
+    for id in maps_of(&infos).into_keys() {
+        let shown = about_map("show", id)?;
+        let name = text_of(&shown, "name")?;
+        let n = match (text_of(&shown, "type")?, name) {
+            ("hash" | "lru_hash", _) => n_entries(&about_map("dump", id)?)?,
+            ("array", HANDSHAKES) => n_handshakes(&about_map("dump", id)?)?,
+            _ => continue,
+        };
+        entries.insert(name.to_owned(), n);
+    }
+    ensure!(entries.contains_key(HANDSHAKES), "the agent has no array `{HANDSHAKES}`");
+    Ok(entries)
 }
 
 fn about_map(command: &str, id: &str) -> anyhow::Result<serde_json::Value> {
@@ -93,13 +102,29 @@ fn about_map(command: &str, id: &str) -> anyhow::Result<serde_json::Value> {
     serde_json::from_str(&answer).context("bpftool did not answer in JSON")
 }
 
-fn map_name(shown: &serde_json::Value) -> anyhow::Result<String> {
-    let name = shown.pointer("/name").and_then(serde_json::Value::as_str);
-    Ok(name.context("bpftool does not tell a map's name")?.to_owned())
+fn text_of<'a>(shown: &'a serde_json::Value, key: &str) -> anyhow::Result<&'a str> {
+    let text = shown.get(key).and_then(serde_json::Value::as_str);
+    text.with_context(|| format!("bpftool does not tell a map's {key}"))
+}
+
+fn entries_of(dumped: &serde_json::Value) -> anyhow::Result<&[serde_json::Value]> {
+    Ok(dumped.as_array().context("bpftool does not tell a map's entries")?)
 }
 
 fn n_entries(dumped: &serde_json::Value) -> anyhow::Result<usize> {
-    Ok(dumped.as_array().context("bpftool does not tell a map's entries")?.len())
+    Ok(entries_of(dumped)?.len())
+}
+
+/// Counts the handshakes that are remembered: an array has all of its entries always.
+fn n_handshakes(dumped: &serde_json::Value) -> anyhow::Result<usize> {
+    let mut n = 0;
+    for entry in entries_of(dumped)? {
+        let bytes = entry.get("value").and_then(serde_json::Value::as_array);
+        let bytes = bytes.context("bpftool does not tell the bytes of an entry")?;
+        let seals = bytes.get(..8 * HANDSHAKES_PER_PLACE).context("an entry is too short for its seals")?;
+        n += seals.chunks(8).filter(|seal| seal.iter().any(|byte| byte != "0x00")).count();
+    }
+    Ok(n)
 }
 
 /// Returns how often the kernel did not run a program of a process because it was running already, as lines.
@@ -270,11 +295,25 @@ run_cnt:\t30
 
     #[test]
     fn bpftool_tells_a_maps_name_and_entries() {
-        let shown = serde_json::json!({"id": 7, "type": "hash", "name": "HANDSHAKES", "max_entries": 8192});
-        assert_eq!(map_name(&shown).unwrap(), "HANDSHAKES");
+        let shown = serde_json::json!({"id": 7, "type": "lru_hash", "name": "CGROUPS", "max_entries": 2048});
+        assert_eq!(text_of(&shown, "name").unwrap(), "CGROUPS");
+        assert_eq!(text_of(&shown, "type").unwrap(), "lru_hash");
+        text_of(&shown, "btf_id").unwrap_err();
         let entry = serde_json::json!({"key": ["0x01"], "value": ["0x00"]});
         assert_eq!(n_entries(&serde_json::json!([entry, entry])).unwrap(), 2);
         n_entries(&serde_json::json!({"error": "get map: No such file"})).unwrap_err();
+    }
+
+    /// What is known of a handshake may be left behind it.
+    #[test]
+    fn handshakes_are_told_by_their_seals() {
+        let place = |set: &[usize]| {
+            let bytes = (0..160).map(|idx| if set.contains(&idx) { "0x7f" } else { "0x00" });
+            serde_json::json!({"key": ["0x01"], "value": bytes.collect::<Vec<_>>()})
+        };
+        let dumped = serde_json::json!([place(&[]), place(&[0, 31]), place(&[8, 9, 40]), place(&[32, 159])]);
+        assert_eq!(n_handshakes(&dumped).unwrap(), 3);
+        n_handshakes(&serde_json::json!([{"key": ["0x01"], "value": ["0x00"]}])).unwrap_err();
     }
 
     fn cost(runs: u64, nanos: u64) -> Cost {

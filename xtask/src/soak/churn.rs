@@ -19,7 +19,7 @@ use super::{
 use crate::{
     lab::{
         agent::Agent,
-        kernel,
+        kernel::{self, HANDSHAKES},
         load::{Client, Server},
         pause,
     },
@@ -37,8 +37,6 @@ const MOST_MAPS_MIB: f64 = 8.0;
 const MOST_GROWTH_MIB: f64 = 3.0;
 /// Handshakes that may be remembered when the load is over, beyond those at the start: others connect, too.
 const MOST_HANDSHAKES: f64 = 16.0;
-/// The map of handshakes that are under way.
-const HANDSHAKES: &str = "HANDSHAKES";
 
 /// Opens and closes connections for long, to another server each minute, and looks at memory.
 pub(super) fn run(binary: &Path, options: &Options) -> anyhow::Result<Section> {
@@ -136,9 +134,12 @@ fn section(options: &Options, minutes: &[Minute], memory: &Memory, skipped: f64)
         Row::at_most("the most, over the first", maps.most() / maps.first(), 1.0),
     ];
     for (map, entries) in entries {
-        rows.push(Row::told(&format!("entries of the map `{map}`: first, last, most"), entries.told(0)));
+        rows.push(Row::told(
+            &format!("entries in use of the map `{map}`: first, last, most"),
+            entries.told(0),
+        ));
     }
-    let handshakes = entries.get(HANDSHAKES).map_or(f64::NAN, |it| it.last() - it.first());
+    let handshakes = entries[HANDSHAKES].last() - entries[HANDSHAKES].first();
     rows.push(Row::at_most(&format!("left in `{HANDSHAKES}`, last less first"), handshakes, MOST_HANDSHAKES));
     let mut table = vec![
         "| minute | connections | resident at its end, MiB |".to_owned(),
