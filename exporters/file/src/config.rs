@@ -17,7 +17,7 @@ pub struct Config {
     #[serde(default = "default_mode")]
     pub mode: Mode,
 
-    /// Most bytes in one file; the next record begins a new one.
+    /// Most bytes in one file, at least 65536; the next record begins a new one.
     #[serde(default = "default_max_bytes")]
     pub max_bytes: u64,
 

@@ -28,7 +28,7 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     pub metric_expiration: Duration,
 
-    /// How long to go on serving at the end, so that the last totals are scraped.
+    /// How long to go on serving at the end, so that the last totals are scraped; at most a day.
     ///
     /// Waits only if there was a scrape before, and no longer than until the next one. Longer than the scrape interval
     /// to be sure; `service.shutdown_timeout` limits it.

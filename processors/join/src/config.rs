@@ -10,7 +10,7 @@ const MAX_WAIT: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How long the first record of a connection waits for the other end's.
+    /// How long the first record of a connection waits for the other end's; at most a minute.
     ///
     /// A connection with one end elsewhere shows up this much later. Both ends on one host are observed within
     /// milliseconds of each other, so the default is ten times what the `ebpf` receiver takes to bring both.

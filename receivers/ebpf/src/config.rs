@@ -21,20 +21,21 @@ pub struct Config {
     /// How often live connections are sampled: bytes, retransmissions and round-trip times of a connection that stays
     /// open are as fresh as this.
     ///
-    /// Begins and ends do not wait for it.
+    /// Begins and ends do not wait for it. From `10ms` to a day.
     #[serde(with = "humantime_serde")]
     pub sample_interval: Duration,
 
     /// How often begins and ends are fetched from the kernel.
     ///
-    /// The kernel wakes the receiver earlier when its buffer is half full.
+    /// The kernel wakes the receiver earlier when its buffer is half full. From `1ms` to a day.
     #[serde(with = "humantime_serde")]
     pub drain_interval: Duration,
 
-    /// Bytes of kernel memory for begins and ends that wait to be fetched; a power of two, at least 65536.
+    /// Bytes of kernel memory for begins and ends that wait to be fetched; a power of two from 65536 to 268435456.
     ///
-    /// The default holds about 10000 records, which are four for a connection with both ends on this host. What finds no room is counted in `ridley.ebpf.skipped` with the reason
-    /// `ring_full`, and repaired by the next samples as far as the connection lives on.
+    /// The default holds about 10000 records, which are four for a connection with both ends on this host. What finds no
+    /// room is counted in `ridley.ebpf.skipped` with the reason `ring_full`, and repaired by the next samples as far as the
+    /// connection lives on.
     pub ring_bytes: NonZeroU32,
 
     /// Most connections followed at a time, about 400 bytes each.
