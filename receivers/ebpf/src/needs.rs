@@ -103,13 +103,18 @@ fn locked_memory(release: &str, status: &str, limits: &str) -> Option<Need> {
 }
 
 fn resets(btf: Option<&Btf>) -> Need {
-    let is_present = btf.is_some_and(|it| it.has_tracepoint(observer::RESET_SENT.tracepoint));
+    let is_there = btf.map(|it| it.has_tracepoint(observer::RESET_SENT.tracepoint));
     Need {
         name: "the trace point `tcp_send_reset`",
         purpose: "to tell who reset a connection that its application had closed",
         is_required: false,
-        is_present,
-        found: if is_present { "there" } else { "not there" }.to_owned(),
+        is_present: is_there == Some(true),
+        found: match is_there {
+            Some(true) => "there",
+            Some(false) => "not there",
+            None => "unknown without type information",
+        }
+        .to_owned(),
         remedy: "run on a kernel that has it; without it such resets are told as aborted",
     }
 }
@@ -131,16 +136,23 @@ fn type_information(btf: &Result<Btf, LayoutError>) -> Need {
             let missing: Vec<_> = degraded.iter().map(|it| it.missing).collect();
             format!("without {}", missing.join(", "))
         }
+        // What the kernel must be built with is the remedy.
+        Err(LayoutError::Read { path, source }) => format!("cannot read {}: {source}", path.display()),
         Ok(Err(err)) => component::ErrorChain(err).to_string(),
         Err(err) => component::ErrorChain(*err).to_string(),
     };
+    let is_there = !matches!(layout, Err(LayoutError::Read { .. }));
     Need {
         name: "type information of the kernel (BTF)",
         purpose: "to find the sockets in its memory",
         is_required: true,
         is_present: matches!(layout, Ok(Ok(_))),
         found,
-        remedy: "run on a kernel built with `CONFIG_DEBUG_INFO_BTF=y`, as distributions build theirs",
+        remedy: if is_there {
+            "run on a kernel that docs/kernel-support.md names"
+        } else {
+            "run on a kernel built with `CONFIG_DEBUG_INFO_BTF=y`, as distributions build theirs"
+        },
     }
 }
 
@@ -207,7 +219,10 @@ fn process_names(status: &str) -> Need {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+    use crate::btf::{VMLINUX, tests::Builder};
 
     const NOTHING: &str = "Name:\tridley\nCapEff:\t0000000000000000\n";
     const BPF_AND_PERFMON: &str = "Name:\tridley\nCapEff:\t000000c000000000\n";
@@ -269,6 +284,28 @@ mod tests {
             let need = process_names(&format!("CapEff:\t{bits:016x}\n"));
             assert_eq!((need.is_present, need.found.as_str()), (is_present, found));
         }
+    }
+
+    /// Whoever can change the kernel learns what it takes, once.
+    #[test]
+    fn a_kernel_without_type_information_is_told_how_to_be_built() {
+        let source = io::Error::from(io::ErrorKind::NotFound);
+        let need = type_information(&Err(LayoutError::Read { path: VMLINUX.into(), source }));
+        assert!(need.is_required && !need.is_present);
+        assert_eq!(need.found, "cannot read /sys/kernel/btf/vmlinux: entity not found");
+        assert!(need.remedy.contains("CONFIG_DEBUG_INFO_BTF=y"), "{}", need.remedy);
+        assert_eq!(resets(None).found, "unknown without type information");
+    }
+
+    /// Another way of building it would not help.
+    #[test]
+    fn a_kernel_with_other_structures_is_told_what_it_lacks() {
+        let btf = Btf::parse(&Builder::default().build());
+        let need = type_information(&btf);
+        assert!(!need.is_present);
+        assert!(need.found.contains("has no `struct "), "{}", need.found);
+        assert!(!need.remedy.contains("CONFIG_DEBUG_INFO_BTF"), "{}", need.remedy);
+        assert_eq!(resets(btf.as_ref().ok()).found, "not there");
     }
 
     #[test]
