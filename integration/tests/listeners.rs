@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
@@ -81,6 +81,8 @@ fn overfill(rights: Rights, family: Family) -> anyhow::Result<()> {
         ..waits
     };
     lab.expect_exposed(Listening { drops, queued: 0, limit: 0 }, &[(link, over), attempts])?;
+    let n_sent = kernel::further_counter(&lab.world, lab.route.server, "SyncookiesSent")?;
+    ensure!((n_sent, lab.cookie_seconds()?) == (0, 0.0), "{n_sent} cookies were sent");
     lab.agent.stop().map(drop)
 }
 
@@ -145,6 +147,13 @@ fn flood(rights: Rights, family: Family) -> anyhow::Result<()> {
     let closed = BTreeMap::from([("normal".to_owned(), N)]);
     let over = Totals { active: 0, closed, lifetimes: N, ..open };
     lab.expect_exposed(Listening { drops, queued: 0, limit: 0 }, &[(link, over), attempts])?;
+    let n_sent = kernel::further_counter(&lab.world, lab.route.server, "SyncookiesSent")?;
+    let seconds = lab.cookie_seconds()?;
+    // Both began and ended within the test, and the kernel notes a cookie once a second.
+    ensure!(
+        seconds >= 1.0 && seconds <= lab.begin.elapsed().as_secs_f64() + 1.0,
+        "{n_sent} cookies in {seconds} s"
+    );
     lab.agent.stop().map(drop)
 }
 
@@ -153,6 +162,7 @@ struct Lab {
     world: World,
     agent: Agent,
     route: Route,
+    begin: Instant,
 }
 
 impl Lab {
@@ -161,7 +171,7 @@ impl Lab {
         let agent = Agent::launch(LIVE, rights, &[])?;
         agent.await_observation()?;
         let route = world.route(Path::TwoNodes, family, port);
-        let lab = Self { world, agent, route };
+        let lab = Self { world, agent, route, begin: Instant::now() };
         for namespace in [route.client, Namespace::Neighbor] {
             lab.acquaint(namespace)?;
         }
@@ -254,8 +264,22 @@ impl Lab {
         .with_context(|| format!("the agent logged:\n{}", self.agent.log()))
     }
 
+    /// Returns for how long the agent says that the server has answered by cookies.
+    fn cookie_seconds(&self) -> anyhow::Result<f64> {
+        self.value(&self.agent.scrape()?, "syn_cookies_time_seconds_total")
+    }
+
     /// Reads what is exposed of the one server that listens at the port.
     fn exposed(&self, scrape: &Exposition) -> anyhow::Result<Listening> {
+        let count = |metric| as_count(self.value(scrape, metric)?);
+        Ok(Listening {
+            drops: count("drops_total")?,
+            queued: count("queue_length")?,
+            limit: count("queue_limit")?,
+        })
+    }
+
+    fn value(&self, scrape: &Exposition, metric: &str) -> anyhow::Result<f64> {
         let port = self.port().to_string();
         let expected = BTreeSet::from([
             ("network_transport", "tcp".to_owned()),
@@ -263,19 +287,12 @@ impl Lab {
             ("server_name", self.name("s")),
             ("server_port", port.clone()),
         ]);
-        let value = |metric: &str| -> anyhow::Result<u64> {
-            let name = format!("ridley_listener_{metric}");
-            let at_port = scrape.series(&name).filter(|(it, _)| it.get("server_port") == Some(&port));
-            let all: Vec<_> = at_port.collect();
-            let [(labels, value)] = all[..] else { bail!("{} series of {metric} at port {port}", all.len()) };
-            let labels: BTreeSet<_> = labels.iter().map(|(name, it)| (name.as_str(), it.clone())).collect();
-            ensure!(labels == expected, "{metric} has the labels {labels:?}");
-            as_count(value)
-        };
-        Ok(Listening {
-            drops: value("drops_total")?,
-            queued: value("queue_length")?,
-            limit: value("queue_limit")?,
-        })
+        let name = format!("ridley_listener_{metric}");
+        let at_port = scrape.series(&name).filter(|(it, _)| it.get("server_port") == Some(&port));
+        let all: Vec<_> = at_port.collect();
+        let [(labels, value)] = all[..] else { bail!("{} series of {metric} at port {port}", all.len()) };
+        let labels: BTreeSet<_> = labels.iter().map(|(name, it)| (name.as_str(), it.clone())).collect();
+        ensure!(labels == expected, "{metric} has the labels {labels:?}");
+        Ok(value)
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use model::{Entity, Listener, Metrics, Transport, UnixNanos, kind};
 use opentelemetry_proto::tonic::{
     common::v1::{InstrumentationScope, KeyValue},
-    metrics::v1::{NumberDataPoint, ResourceMetrics, ScopeMetrics, number_data_point},
+    metrics::v1::{NumberDataPoint, ResourceMetrics, ScopeMetrics, number_data_point::Value},
 };
 
 use crate::{
@@ -19,8 +19,8 @@ use crate::{
     otlp::sum,
 };
 
-/// A batch is full when it tells of so many, with three points each.
-const MAX_PER_BATCH: usize = 300;
+/// A batch is full when it tells of so many, with four points each.
+const MAX_PER_BATCH: usize = 250;
 
 /// Adds reports on listening sockets up per server and port: several sockets may share one (`SO_REUSEPORT`).
 #[derive(Debug)]
@@ -57,10 +57,12 @@ struct Total {
     start: UnixNanos,
     touched: Instant,
     dropped: u64,
-    // The last sample, which is of one time: its sockets are added up.
+    cookies: Duration,
+    // The last sample, which is of one time: its sockets' queues are added up, and the longest time of cookies is the server's.
     sampled_at: UnixNanos,
     queued: u64,
     limit: u64,
+    sampled_cookies: Duration,
 }
 
 impl ListenerTotals {
@@ -122,16 +124,28 @@ impl ListenerTotals {
 
 impl Total {
     fn new(start: UnixNanos, now: Instant) -> Self {
-        Self { start, touched: now, dropped: 0, sampled_at: UnixNanos::default(), queued: 0, limit: 0 }
+        Self {
+            start,
+            touched: now,
+            dropped: 0,
+            cookies: Duration::ZERO,
+            sampled_at: UnixNanos::default(),
+            queued: 0,
+            limit: 0,
+            sampled_cookies: Duration::ZERO,
+        }
     }
 
     fn add(&mut self, listener: &Listener, now: Instant) {
-        let Self { start: _, touched, dropped, sampled_at, queued, limit } = self;
+        let Self { start: _, touched, dropped, cookies, sampled_at, queued, limit, sampled_cookies } = self;
         *touched = now;
         *dropped = dropped.saturating_add(listener.dropped);
         if *sampled_at != listener.interval.end {
             (*sampled_at, *queued, *limit) = (listener.interval.end, 0, 0);
+            *sampled_cookies = Duration::ZERO;
         }
+        *cookies += listener.cookies.saturating_sub(*sampled_cookies);
+        *sampled_cookies = listener.cookies.max(*sampled_cookies);
         *queued = queued.saturating_add(listener.queued.into());
         *limit = limit.saturating_add(listener.queue_limit.into());
     }
@@ -175,12 +189,12 @@ fn other_attributes() -> Vec<KeyValue> {
 }
 
 fn batch(totals: &[(Vec<KeyValue>, &Total)], time: UnixNanos) -> Metrics {
-    let points = |value: fn(&Total) -> u64| -> Vec<NumberDataPoint> {
+    let points = |value: fn(&Total) -> Value| -> Vec<NumberDataPoint> {
         let point = |(attributes, total): &(Vec<KeyValue>, &Total)| NumberDataPoint {
             attributes: attributes.clone(),
             start_time_unix_nano: total.start.0,
             time_unix_nano: time.0,
-            value: Some(number_data_point::Value::AsInt(i64::try_from(value(total)).unwrap_or(i64::MAX))),
+            value: Some(value(total)),
             ..Default::default()
         };
         totals.iter().map(point).collect()
@@ -191,21 +205,28 @@ fn batch(totals: &[(Vec<KeyValue>, &Total)], time: UnixNanos) -> Metrics {
             "{segment}",
             "Segments of handshakes that a listening socket dropped, mostly because its queue was full.",
             true,
-            points(|it| it.dropped),
+            points(|it| count(it.dropped)),
+        ),
+        sum(
+            "ridley.listener.syn_cookies.time",
+            "s",
+            "For how long a listening socket answered handshakes by SYN cookies.",
+            true,
+            points(|it| Value::AsDouble(it.cookies.as_secs_f64())),
         ),
         sum(
             "ridley.listener.queue.length",
             "{connection}",
             "Connections that wait to be accepted.",
             false,
-            points(|it| it.queued),
+            points(|it| count(it.queued)),
         ),
         sum(
             "ridley.listener.queue.limit",
             "{connection}",
             "Connections that may wait to be accepted.",
             false,
-            points(|it| it.limit),
+            points(|it| count(it.limit)),
         ),
     ];
     let scope = InstrumentationScope { name: "ridley".to_owned(), ..Default::default() };
@@ -214,6 +235,10 @@ fn batch(totals: &[(Vec<KeyValue>, &Total)], time: UnixNanos) -> Metrics {
         scope_metrics: vec![ScopeMetrics { scope: Some(scope), metrics, ..Default::default() }],
         ..Default::default()
     }])
+}
+
+fn count(n: u64) -> Value {
+    Value::AsInt(i64::try_from(n).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -239,6 +264,17 @@ mod tests {
         totals.push(&of("redis", 2, 0, 1), now);
         check(&totals, &[("nginx", 9, 7, 20), ("redis", 0, 1, 10)]);
         assert_eq!((totals.len(), totals.take_overflowed()), (2, 0));
+    }
+
+    /// Sockets that share a port answer by cookies at the same time, and their server for no longer than each of them.
+    #[test]
+    fn the_time_of_cookies_is_the_longest_of_one_sample() {
+        let mut totals = totals(10);
+        for (second, cookies) in [(1, 0), (1, 10), (1, 10), (2, 10), (2, 5), (3, 0)] {
+            let cookies = Duration::from_secs(cookies);
+            totals.push(&Listener { cookies, ..of("nginx", second, 0, 0) }, Instant::now());
+        }
+        check_value(&totals, "nginx", "syn_cookies.time", 20);
     }
 
     /// A server that drops nothing says so: what it drops later is an increase then.
@@ -291,7 +327,7 @@ mod tests {
             totals.push(&of(&format!("server-{n}"), 1, 1, 0), Instant::now());
         }
         let sizes: Vec<_> = totals.encode(UnixNanos(9)).map(|it| it.n_points()).collect();
-        assert_eq!(sizes, [900, 900, 900, 303]);
+        assert_eq!(sizes, [1_000, 1_000, 1_000, 1_000, 4]);
     }
 
     fn totals(max: usize) -> ListenerTotals {
@@ -308,25 +344,46 @@ mod tests {
     /// Compares name, drops, length and limit of the queue.
     #[track_caller]
     fn check(totals: &ListenerTotals, expected: &[(&str, i64, i64, i64)]) {
-        let mut found = BTreeMap::<(String, String), i64>::new();
+        let expected = expected.iter().flat_map(|(name, drops, length, limit)| {
+            let of = |metric: &str, value: i64| {
+                ((String::from(*name), format!("ridley.listener.{metric}")), value)
+            };
+            [
+                of("drops", *drops),
+                of("syn_cookies.time", 0),
+                of("queue.length", *length),
+                of("queue.limit", *limit),
+            ]
+        });
+        assert_eq!(values(totals), expected.collect());
+    }
+
+    #[track_caller]
+    fn check_value(totals: &ListenerTotals, name: &str, metric: &str, expected: i64) {
+        let values = values(totals);
+        assert_eq!(values.get(&(name.to_owned(), format!("ridley.listener.{metric}"))), Some(&expected));
+    }
+
+    /// Returns what is encoded, by name and metric; seconds are whole ones.
+    fn values(totals: &ListenerTotals) -> BTreeMap<(String, String), i64> {
+        let mut found = BTreeMap::new();
         let batches: Vec<_> = totals.encode(UnixNanos(9)).collect();
         let resources = batches.iter().flat_map(|it| &*it.resource_metrics);
         for metric in resources.flat_map(|it| &it.scope_metrics).flat_map(|it| &it.metrics) {
             let Some(Data::Sum(sum)) = &metric.data else { panic!("{}", metric.name) };
-            assert_eq!(sum.is_monotonic, metric.name == "ridley.listener.drops");
+            assert_eq!(sum.is_monotonic, !metric.name.contains("queue"), "{}", metric.name);
             for point in &sum.data_points {
-                let Some(number_data_point::Value::AsInt(value)) = point.value else { panic!("no number") };
+                let value = match point.value {
+                    Some(Value::AsInt(value)) => value,
+                    #[expect(clippy::cast_possible_truncation, reason = "tests use whole seconds")]
+                    Some(Value::AsDouble(value)) => value as i64,
+                    None => panic!("no number"),
+                };
                 let before = found.insert((name(&point.attributes), metric.name.clone()), value);
                 assert_eq!(before, None, "two points of one series");
             }
         }
-        let expected = expected.iter().flat_map(|(name, drops, length, limit)| {
-            let of = |metric: &str, value: &i64| {
-                ((String::from(*name), format!("ridley.listener.{metric}")), *value)
-            };
-            [of("drops", drops), of("queue.length", length), of("queue.limit", limit)]
-        });
-        assert_eq!(found, expected.collect());
+        found
     }
 
     fn name(attributes: &[KeyValue]) -> String {

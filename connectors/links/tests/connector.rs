@@ -173,7 +173,7 @@ async fn servers_that_there_is_no_room_for_are_counted() {
     harness.send(listeners([listener(), other.clone(), other])).await;
     let outcome = harness.finish().await;
     assert_eq!(component_test::value(&outcome.registry, "ridley.links.overflow.items", &[]), 2);
-    assert_eq!(outcome.batches.iter().map(Batch::n_items).sum::<u64>(), 6, "of the server, and of `other`");
+    assert_eq!(outcome.batches.iter().map(Batch::n_items).sum::<u64>(), 8, "of the server, and of `other`");
 }
 
 /// Returns what is told of the one server: drops, length and limit of its queue.

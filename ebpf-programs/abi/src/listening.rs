@@ -33,8 +33,11 @@ pub struct ListeningSocket {
     pub queued: u32,
     /// `sock.sk_max_ack_backlog`: how many may wait.
     pub queue_limit: u32,
+    /// When the kernel noted last that it answers by cookies, in the lower bits of its ticks; it notes that once a second
+    /// at most. 0 if it did not or that is unknown.
+    pub cookies_at: u32,
     /// Local port in host byte order.
     pub port: u16,
     /// Explicit padding. Always zero.
-    pub reserved: [u16; 3],
+    pub reserved: u16,
 }

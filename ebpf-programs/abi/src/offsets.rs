@@ -41,8 +41,8 @@ pub struct Offsets {
     pub common_nulls_node: u32,
     /// `sock_common.skc_flags`, which `sock.sk_flags` names
     pub common_flags: u32,
-    /// How many bytes of a socket's beginning hold all members named `sock_*` and [`Offsets::inet_sport`], at most
-    /// [`SOCK_BYTES`].
+    /// How many bytes of a socket's beginning are read at once, at most [`SOCK_BYTES`]: they hold what events need of the
+    /// members named `sock_*`, and [`Offsets::inet_sport`].
     pub sock_len: u32,
     /// `sock.sk_protocol`
     pub sock_protocol: u32,
@@ -156,6 +156,13 @@ pub struct Offsets {
     pub sock_drops: u32,
     /// `sock.sk_ack_backlog`
     pub sock_ack_backlog: u32,
+    /// `tcp_sock.rx_opt.ts_recent_stamp`, from the beginning of the socket; [`Offsets::ABSENT`] if unknown, then the next two
+    /// are not read
+    pub tcp_ts_recent_stamp: u32,
+    /// `sock.sk_reuseport_cb`
+    pub sock_reuseport_cb: u32,
+    /// `sock_reuseport.synq_overflow_ts`
+    pub reuseport_synq_overflow_ts: u32,
     /// `cgroup.kn`
     pub cgroup_kn: u32,
     /// `kernfs_node.id`

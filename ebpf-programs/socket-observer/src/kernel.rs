@@ -161,6 +161,13 @@ pub(crate) fn monotonic() -> u64 {
     unsafe { generated::bpf_ktime_get_ns() }
 }
 
+/// Returns any number.
+#[inline(always)]
+pub(crate) fn random() -> u32 {
+    // SAFETY: as above.
+    unsafe { generated::bpf_get_prandom_u32() }
+}
+
 /// Returns the nanoseconds since boot, `CLOCK_BOOTTIME`.
 #[inline(always)]
 pub(crate) fn now() -> u64 {

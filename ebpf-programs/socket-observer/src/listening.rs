@@ -1,7 +1,8 @@
 //! Walking the kernel's table of listening sockets.
 //!
-//! There is one for all network namespaces: those that have tables of connections of their own share it. It has few
-//! buckets, so that one program that needs no more than bounded loops walks it on every kernel.
+//! There is one for all network namespaces: those that have tables of connections of their own share it. Few of its
+//! buckets hold anything, so that one program that needs no more than bounded loops walks it on every kernel, in a run or a
+//! few.
 
 use abi::{
     LISTENING_HASH_BUCKETS, LISTENING_NULLS_BASE, ListeningSocket, MAX_FLAT_STEPS, Offsets, SkipReason,
@@ -136,4 +137,19 @@ fn copy(to: &mut ListeningSocket, socket: u64, common: &Common) {
     read_into(&mut to.queued, socket + offset!(sock_ack_backlog));
     read_into(&mut to.queue_limit, socket + offset!(sock_max_ack_backlog));
     to.port = sample::local_port(socket);
+    if constant!(tcp_ts_recent_stamp) != Offsets::ABSENT {
+        read_into(&mut to.cookies_at, cookie_stamp_of(socket));
+    }
+}
+
+/// Returns where the kernel notes that a socket answers by cookies: sockets that share a port note it together.
+/// <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp.h#L588>
+#[inline(always)]
+fn cookie_stamp_of(socket: u64) -> u64 {
+    let group: u64 = read(socket + offset!(sock_reuseport_cb));
+    if group == 0 {
+        socket + offset!(tcp_ts_recent_stamp)
+    } else {
+        group + offset!(reuseport_synq_overflow_ts)
+    }
 }

@@ -14,7 +14,7 @@ use aya_ebpf::{
 use bytemuck::{AnyBitPattern, Pod, Zeroable};
 
 use crate::{
-    kernel::{atomic_add, offset},
+    kernel::{atomic_add, offset, random},
     sample::{Moving, Sock, Tcp},
 };
 
@@ -24,14 +24,14 @@ const RING_BYTES: u32 = 2 << 20;
 /// Places of handshakes that clients have begun and not finished; a power of two.
 const HANDSHAKE_PLACES: u32 = 1 << 12;
 
-/// Handshakes that find room in one place; a power of two. With a thousand under way all find room, with four thousand 98
+/// Handshakes that find room in one place; a power of two. With a thousand under way all find room, with four thousand 99
 /// of a hundred.
 const HANDSHAKES_PER_PLACE: usize = 4;
 
 /// Sockets share a place for their notes with those whose addresses are alike; a power of two.
 const NOTE_PLACES: u32 = 1 << 10;
 
-/// Notes that find room in one place: more than sockets whose addresses are alike change at the same time.
+/// Notes that find room in one place, a power of two: more than sockets whose addresses are alike change at the same time.
 const NOTES_PER_PLACE: usize = 4;
 
 /// Cgroups whose names need not be recorded again.
@@ -118,8 +118,9 @@ impl Lodger {
 /// Handshakes of sockets whose addresses are alike.
 ///
 /// An array of these and not a hash map, whose insertion, lookup and removal cost a tenth of all that a short connection
-/// costs. It has no lock. Where two CPUs write the same words at the same time one of the handshakes is lost, and never
-/// mistaken for another: each is sealed.
+/// costs. It has no lock. Where two CPUs write the same words at the same time one of the handshakes is lost, uncounted, and
+/// never mistaken for another: each is sealed. The writes take nanoseconds and there are thousands of places, so that it is
+/// one of tens of millions at ten thousand connections a second.
 #[repr(C)]
 pub(crate) struct HandshakePlace {
     /// [`Handshake::seal`] of each; zero where there is none.
@@ -131,11 +132,7 @@ impl HandshakePlace {
     /// Returns where a socket's handshake is.
     #[inline(always)]
     pub(crate) fn of(socket: u64) -> Option<&'static Self> {
-        // The highest bits of a product depend on all of the address; its lowest are alike in all, for sockets are large.
-        let place =
-            (socket >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - HANDSHAKE_PLACES.ilog2());
-        #[expect(clippy::cast_possible_truncation, reason = "all but a few bits were shifted out")]
-        let place = HANDSHAKES.get_ptr(place as u32)?;
+        let place = HANDSHAKES.get_ptr(place_of(socket, HANDSHAKE_PLACES))?;
         // SAFETY: the pointer is a live element, for array maps never move or free one; it is aligned, and of the same size.
         // All of its words may be written by others.
         Some(unsafe { &*place.cast() })
@@ -194,6 +191,16 @@ impl HandshakePlace {
         }
         bytemuck::cast(taken)
     }
+}
+
+/// Returns which of `n` places, a power of two, is that of a socket and of those whose addresses are alike.
+#[inline(always)]
+fn place_of(socket: u64, n: u32) -> u32 {
+    // The highest bits of a product depend on all of the address; its lowest are alike in all, for sockets are large.
+    let place = (socket >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - n.ilog2());
+    #[expect(clippy::cast_possible_truncation, reason = "all but a few bits were shifted out")]
+    let place = place as u32;
+    place
 }
 
 #[inline(always)]
@@ -326,10 +333,7 @@ impl Notes {
     /// Returns where the note of a socket's change to a state is.
     #[inline(always)]
     pub(crate) fn of(socket: u64, new: u8) -> Option<Self> {
-        // The highest bits of a product depend on all of the address; its lowest are alike in all, for sockets are large.
-        let place = (socket >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - NOTE_PLACES.ilog2());
-        #[expect(clippy::cast_possible_truncation, reason = "all but a few bits were shifted out")]
-        let place = NOTES.get_ptr(place as u32)?;
+        let place = NOTES.get_ptr(place_of(socket, NOTE_PLACES))?;
         // SAFETY: the pointer is a live element, for array maps never move or free one; it is aligned, and written as what
         // it is here and nowhere else.
         let place = unsafe { &*place.cast() };
@@ -347,10 +351,11 @@ impl Notes {
         is_left
     }
 
-    /// Leaves it, in place of what was noted of the socket before.
+    /// Leaves it, in place of what was noted of the socket before. Where there is no room it takes that of another, by
+    /// chance: most notes of a place that is full are those that nobody took away.
     #[inline(always)]
     pub(crate) fn leave(self) {
-        let mut free = 0;
+        let mut free = None;
         for (idx, note) in self.place.iter().enumerate() {
             let noted = note.load();
             if self.is_own(noted) {
@@ -358,10 +363,11 @@ impl Notes {
                 return;
             }
             if noted == 0 {
-                free = idx;
+                free = Some(idx);
             }
         }
-        self.place[free & (NOTES_PER_PLACE - 1)].store(self.change);
+        let chosen = free.unwrap_or_else(|| random() as usize);
+        self.place[chosen & (NOTES_PER_PLACE - 1)].store(self.change);
     }
 
     /// Takes away what is noted of the socket.

@@ -310,7 +310,8 @@ fn hinted_error(socket: u64) -> u32 {
 /// if the application itself ends it.
 ///
 /// They are told apart as [`fetched_error`] says. A socket that nobody has accepted has no application that could have fetched
-/// anything: it closes with the one that listens, and its own lock is nobody's. A reset closes the socket before it is told.
+/// anything: it closes with the one that listens, and its own lock is nobody's. A reset closes the socket before it is told, so
+/// that only an application that asks at that very moment, without having been told, makes it look like a timeout.
 /// <https://github.com/torvalds/linux/blob/v5.10/net/ipv4/inet_connection_sock.c#L993>
 #[inline(always)]
 fn fetched_end(socket: u64) -> u32 {

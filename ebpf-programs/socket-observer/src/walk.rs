@@ -161,11 +161,10 @@ fn visit_net() -> i64 {
     if read::<u64>(net + offset!(net_ops)) == walk.net_ops {
         let hashinfo = hashinfo_of(net);
         let buckets: u64 = read(hashinfo + offset!(hashinfo_ehash));
-        let is_known = match walk.n_tables.checked_sub(1).and_then(maps::table) {
-            Some(previous) => previous.buckets == buckets,
-            None => false,
-        };
-        if !is_known {
+        // The initial namespace's table is the first, and comes between those of namespaces that have their own.
+        let is_known = |idx: u32| maps::table(idx).is_some_and(|it| it.buckets == buckets);
+        let n_tables = walk.n_tables;
+        if n_tables == 0 || !is_known(0) && !is_known(n_tables - 1) {
             let Some(table) = maps::table(walk.n_tables) else { return STOP };
             table.buckets = buckets;
             read_into(&mut table.mask, hashinfo + offset!(hashinfo_ehash_mask));

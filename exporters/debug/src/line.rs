@@ -66,11 +66,11 @@ pub(crate) fn line(flow: &Flow) -> String {
     line
 }
 
-/// Writes a report on a listening socket as one line, without its end; `None` if nobody waits and nothing was dropped, which
-/// each of them says at every sample.
+/// Writes a report on a listening socket as one line, without its end; `None` if nobody waits, nothing was dropped and nothing
+/// answered by cookies, which each of them says at every sample.
 pub(crate) fn listener_line(listener: &Listener) -> Option<String> {
-    let Listener { transport, server, interval, dropped, queued, queue_limit, local: _ } = listener;
-    if *dropped == 0 && *queued == 0 {
+    let Listener { transport, server, interval, dropped, cookies, queued, queue_limit, local: _ } = listener;
+    if *dropped == 0 && *queued == 0 && cookies.is_zero() {
         return None;
     }
     let mut line = format!(
@@ -81,6 +81,9 @@ pub(crate) fn listener_line(listener: &Listener) -> Option<String> {
     );
     if *dropped > 0 {
         line += &format!(", dropped {}", text::count(*dropped));
+    }
+    if !cookies.is_zero() {
+        line += &format!(", answered by cookies for {}", text::duration(*cookies));
     }
     Some(line)
 }

@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use model::{Batch, Endpoint, Interval, Listener, Listeners, Local, Transport, UnixNanos};
 
@@ -16,6 +16,7 @@ pub fn listener() -> Listener {
         server: Endpoint::new(Ipv4Addr::UNSPECIFIED.into(), 80),
         interval: Interval { start: UnixNanos(0), end: UnixNanos(1_000_000_000) },
         dropped: 0,
+        cookies: Duration::ZERO,
         queued: 0,
         queue_limit: 128,
         local: Local::default(),

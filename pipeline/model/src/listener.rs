@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::{Endpoint, Interval, Local, Transport};
 
 /// A batch of reports on listening sockets.
@@ -18,6 +20,9 @@ pub struct Listener {
     pub interval: Interval,
     /// Segments of handshakes that were dropped: the queue was full, or there was no memory.
     pub dropped: u64,
+    /// For how long the kernel answered handshakes by SYN cookies, for there were more of them than it remembers; as
+    /// exact as the intervals between looks at the socket.
+    pub cookies: Duration,
     /// Connections that waited to be accepted at the end of the interval.
     pub queued: u32,
     /// How many may wait.

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
     net::IpAddr,
+    time::Duration,
 };
 
 use abi::ListeningSocket;
@@ -16,6 +17,9 @@ const MAX_SOCKETS: usize = 1 << 14;
 /// Walks in a row that may miss a socket before it is forgotten: found again as a new one, all it ever dropped would count
 /// once more.
 const MAX_MISSED: u32 = 16;
+
+/// How often the kernel notes that it answers by cookies, at most: what it notes once stands for as long.
+const COOKIE_NOTE: Duration = Duration::from_secs(1);
 
 /// What is known of each listening socket's queue; does no I/O.
 #[derive(Debug, Default)]
@@ -48,9 +52,11 @@ struct Queue {
     drops: u32,
     queued: u32,
     limit: u32,
-    // Since when nothing was reported, and what it has dropped since.
+    cookies_at: u32,
+    // Since when nothing was reported, what it has dropped since, and for how long it has answered by cookies.
     reported_at: UnixNanos,
     unreported: u64,
+    unreported_cookies: Duration,
     is_due: bool,
     walk: u64,
     n_missed: u32,
@@ -70,7 +76,8 @@ impl AcceptQueues {
         process: impl FnOnce(Key) -> Option<Process>,
         now: UnixNanos,
     ) -> bool {
-        let ListeningSocket { inode, netns, port, drops, queued, queue_limit, cgroup, .. } = *socket;
+        let ListeningSocket { inode, netns, port, drops, queued, queue_limit, cookies_at, cgroup, .. } =
+            *socket;
         let key = Key { netns, address: address(socket.address), port, inode };
         let is_full = self.queues.len() >= MAX_SOCKETS;
         let queue = match self.queues.entry(key) {
@@ -81,15 +88,18 @@ impl AcceptQueues {
             }
             Entry::Vacant(entry) => {
                 // What a socket dropped before it could be known is not counted, but of one that is younger it is.
-                let (drops, reported_at) = if self.knows_all { (0, self.walked_at) } else { (drops, now) };
+                let (drops, cookies_at, reported_at) =
+                    if self.knows_all { (0, 0, self.walked_at) } else { (drops, cookies_at, now) };
                 entry.insert(Queue {
                     cgroup,
                     process: None,
                     drops,
                     queued,
                     limit: queue_limit,
+                    cookies_at,
                     reported_at,
                     unreported: 0,
+                    unreported_cookies: Duration::ZERO,
                     is_due: false,
                     walk: 0,
                     n_missed: 0,
@@ -97,6 +107,11 @@ impl AcceptQueues {
             }
         };
         queue.unreported = queue.unreported.saturating_add(growth(queue.drops, drops).into());
+        if cookies_at != 0 && cookies_at != queue.cookies_at {
+            let since_walk = Duration::from_nanos(now.0.saturating_sub(self.walked_at.0));
+            queue.unreported_cookies += since_walk.max(COOKIE_NOTE);
+        }
+        queue.cookies_at = cookies_at;
         queue.process = queue.process.take().or_else(|| process(key));
         queue.drops = drops;
         queue.queued = queued;
@@ -149,12 +164,14 @@ impl AcceptQueues {
             let interval = Interval { start: queue.reported_at, end: *walked_at };
             queue.reported_at = *walked_at;
             let dropped = std::mem::take(&mut queue.unreported);
+            let cookies = std::mem::take(&mut queue.unreported_cookies);
             let Some(local) = local(key, queue.process.as_ref(), queue.cgroup) else { continue };
             reports.push(Listener {
                 transport: Transport::Tcp,
                 server: Endpoint::new(key.address, key.port),
                 interval,
                 dropped,
+                cookies,
                 queued: queue.queued,
                 queue_limit: queue.limit,
                 local,
@@ -207,6 +224,31 @@ mod tests {
         walk(&mut queues, &[socket(1, 40), socket(2, 7)]);
         walk(&mut queues, &[socket(1, 40), socket(2, 8)]);
         check(&mut queues, &[(1, 0, LIMIT), (2, 1, LIMIT)]);
+    }
+
+    /// The kernel tells when it noted that last, and not how often it did it.
+    #[test]
+    fn the_time_of_cookies_is_that_between_walks_that_see_them_noted() {
+        let mut queues = AcceptQueues::default();
+        let mut walk = |second: u64, cookies_at: &[u32]| {
+            let now = UnixNanos(second * 1_000_000_000);
+            queues.begin_walk();
+            for (inode, cookies_at) in (1..).zip(cookies_at) {
+                queues.on_socket(
+                    &ListeningSocket { cookies_at: *cookies_at, ..socket(inode, 0) },
+                    |_| None,
+                    now,
+                );
+            }
+            queues.end_walk(true, now);
+            let reports = queues.take_reports(usize::MAX, local);
+            reports.iter().map(|it| it.cookies.as_secs()).collect::<Vec<_>>()
+        };
+        assert_eq!(walk(100, &[7]), [0], "before anybody looked");
+        assert_eq!(walk(110, &[7, 0]), [0, 0]);
+        assert_eq!(walk(120, &[9, 0, 8]), [10, 0, 10], "the last is new");
+        assert_eq!(walk(130, &[9, 0, 0]), [0, 0, 0], "it joined a group that has noted nothing");
+        assert_eq!(walk(130, &[10, 0, 1]), [1, 0, 1], "what is noted stands for a second");
     }
 
     /// A pipeline that does not take reports gets what they would have told in a later one.

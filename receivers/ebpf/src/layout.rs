@@ -50,6 +50,7 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
     let moved = |member| at("tcp_sock", member).map(|offset| offset - moving.start);
     let extended_error = extended_error(btf);
     let listening = listening(btf);
+    let cookies = cookies(btf);
     let death_row = btf.member("net", "ipv4.tcp_death_row")?;
     let mut offsets = Offsets {
         common_daddr: at("sock_common", "skc_daddr")?,
@@ -151,6 +152,16 @@ pub(crate) fn offsets(btf: &Btf) -> Result<(Offsets, Vec<Degraded>), LayoutError
         listening_bucket_head: listening.as_ref().map(|it| it.bucket_head).unwrap_or_default(),
         sock_drops: listening.as_ref().map(|it| it.drops).unwrap_or_default(),
         sock_ack_backlog: listening.as_ref().map(|it| it.queued).unwrap_or_default(),
+        tcp_ts_recent_stamp: match listening {
+            Some(_) => optional(
+                cookies.as_ref().map(|it| it.stamp),
+                "tcp_sock.rx_opt.ts_recent_stamp",
+                "for how long listening sockets answer by cookies is not counted",
+            ),
+            None => Offsets::ABSENT,
+        },
+        sock_reuseport_cb: cookies.as_ref().map(|it| it.group).unwrap_or_default(),
+        reuseport_synq_overflow_ts: cookies.as_ref().map(|it| it.stamp_of_group).unwrap_or_default(),
         cgroup_kn: at("cgroup", "kn").unwrap_or_default(),
         kernfs_id: at("kernfs_node", "id")?,
         kernfs_name: at("kernfs_node", "name")?,
@@ -363,6 +374,22 @@ fn listening(btf: &Btf) -> Option<Listening> {
     })
 }
 
+/// Where the kernel notes that it answers by cookies: in the socket, or in the group that it shares its port with.
+struct Cookies {
+    stamp: u32,
+    group: u32,
+    stamp_of_group: u32,
+}
+
+fn cookies(btf: &Btf) -> Option<Cookies> {
+    let at = |structure, member| btf.member(structure, member).map(|it| it.offset).ok();
+    Some(Cookies {
+        stamp: at("tcp_sock", "rx_opt.ts_recent_stamp")?,
+        group: at("sock", "sk_reuseport_cb")?,
+        stamp_of_group: at("sock_reuseport", "synq_overflow_ts")?,
+    })
+}
+
 /// What an entry of a socket's queue of errors tells lies in the part of the `sk_buff` that is its owner's.
 fn extended_error(btf: &Btf) -> Option<u32> {
     let control = btf.member("sk_buff", "cb").ok()?;
@@ -438,6 +465,11 @@ mod tests {
         check(&without("sock", "sk_drops"), Ok(&["inet_hashinfo.lhash2"]));
     }
 
+    #[test]
+    fn a_kernel_that_does_not_tell_of_cookies_is_accepted() {
+        check(&without("sock_reuseport", "synq_overflow_ts"), Ok(&["tcp_sock.rx_opt.ts_recent_stamp"]));
+    }
+
     /// Without it a reason is less exact.
     #[test]
     fn a_kernel_without_a_queue_of_errors_is_accepted() {
@@ -494,6 +526,7 @@ mod tests {
             ("ipv4", vec!["tcp_death_row"]),
             ("sk_cgrp_data", vec!["cgroup"]),
             ("sk_lock", vec!["owned"]),
+            ("rx_opt", vec!["ts_recent_stamp"]),
             (
                 "sock_common",
                 vec![
@@ -522,8 +555,10 @@ mod tests {
                     "sk_drops",
                     "sk_cgrp_data",
                     "sk_socket",
+                    "sk_reuseport_cb",
                 ],
             ),
+            ("sock_reuseport", vec!["synq_overflow_ts"]),
             ("sk_buff", vec!["cb"]),
             ("sock_exterr_skb", vec!["header", "ee"]),
             ("socket_alloc", vec!["socket", "vfs_inode"]),
@@ -549,6 +584,7 @@ mod tests {
                     "chrono_stat",
                     "rcv_ooopack",
                     "segs_out",
+                    "rx_opt",
                 ],
             ),
             ("minmax_sample", vec!["t", "v"]),
