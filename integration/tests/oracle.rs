@@ -43,19 +43,19 @@ fn main() -> ExitCode {
 fn play_as(name: &str, rights: Rights, arguments: &Arguments) -> Conclusion {
     let lab = if arguments.list { Err(anyhow!("only listed")) } else { Lab::new(rights) };
     let lab = Arc::new(lab);
-    let named = cases::all().into_iter().map(|case| trial(&lab, case.name.to_owned(), case));
-    let random = random_numbers().map(|number| trial(&lab, format!("random_{number}"), random::case(number)));
-    let mut trials: Vec<_> = named.chain(random).collect();
+    let named = cases::all().into_iter().map(|case| (case.name.to_owned(), case));
+    let random = random_numbers().map(|number| (format!("random_{number}"), random::case(number)));
+    let trial = |(case_name, case): (String, Case)| {
+        let lab = Arc::clone(&lab);
+        let run = move || on(&lab, |lab| lab.run(&case).with_context(|| format!("{case:?}")));
+        Trial::test(case_name, run).with_kind(name)
+    };
+    let mut trials: Vec<_> = named.chain(random).map(trial).collect();
+    // Filters look at the kind as well.
     let n_cases = trials.iter().filter(|it| !arguments.is_filtered_out(it)).count();
-    let last = Arc::clone(&lab);
-    trials.push(Trial::test("nothing_moves_after_the_end", move || on(&last, |lab| lab.last(n_cases))));
-    let trials = trials.into_iter().map(|it| it.with_kind(name)).collect();
+    let last = move || on(&lab, |lab| lab.last(n_cases));
+    trials.push(Trial::test("nothing_moves_after_the_end", last).with_kind(name));
     libtest_mimic::run(arguments, trials)
-}
-
-fn trial(lab: &Arc<anyhow::Result<Lab>>, name: String, case: Case) -> Trial {
-    let lab = Arc::clone(lab);
-    Trial::test(name, move || on(&lab, |lab| lab.run(&case).with_context(|| format!("{case:?}"))))
 }
 
 /// Which random cases are played: a few that are always the same, or `RIDLEY_RANDOM=<first>..<after the last>`.
