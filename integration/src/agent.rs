@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     binary,
+    case::Home,
     edges::{Edges, Interest},
     exposition::Exposition,
     kernel::{DirectionQuality, Quality},
@@ -67,13 +68,21 @@ impl Agent {
     ///
     /// The binary is missing, or ends; the message holds what it said.
     pub fn start(config: &str) -> anyhow::Result<Self> {
-        let agent = Self::launch(config, Rights::All, &[])?;
+        Self::start_as(Rights::All, config, &[])
+    }
+
+    /// Like [`start`](Self::start), with other rights and further variables of the environment.
+    ///
+    /// # Errors
+    ///
+    /// As of [`start`](Self::start).
+    pub fn start_as(rights: Rights, config: &str, variables: &[(&str, &Path)]) -> anyhow::Result<Self> {
+        let agent = Self::launch(config, rights, variables)?;
         agent.await_observation()?;
         Ok(agent)
     }
 
-    /// Like [`start`](Self::start), with other rights and further variables of the environment; waits until the agent can
-    /// be scraped.
+    /// Like [`start_as`](Self::start_as), but waits only until the agent can be scraped.
     ///
     /// # Errors
     ///
@@ -339,7 +348,7 @@ impl Agent {
     /// # Errors
     ///
     /// It shows none.
-    pub fn await_observation(&self) -> anyhow::Result<()> {
+    fn await_observation(&self) -> anyhow::Result<()> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
         let address = listener.local_addr().context("a listener without an address")?;
         let interest = Interest { names: Vec::new(), ports: vec![address.port()] };
@@ -378,6 +387,16 @@ impl Agent {
     }
 }
 
+/// Runs a test with an agent that root starts, and with one that anybody starts with two capabilities.
+///
+/// # Errors
+///
+/// The first of the two that failed, with the rights of its agent.
+pub fn with_all_and_two(test: impl Fn(Rights) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let tested = |rights| test(rights).with_context(|| format!("with an agent of the rights {rights:?}"));
+    [Rights::All, Rights::TwoCapabilities].into_iter().try_for_each(tested)
+}
+
 /// As whom the agent runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rights {
@@ -412,6 +431,15 @@ impl Rights {
                 "--no-new-privs",
             ],
             Self::None => &["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"],
+        }
+    }
+
+    /// Returns what the ends of connections must belong to so that an agent which starts later can name them. Which process
+    /// holds a socket that exists only root can look up; its unit the kernel tells.
+    pub const fn home_of_older(self) -> Home {
+        match self {
+            Self::All => Home::Host,
+            Self::TwoCapabilities | Self::Container | Self::None => Home::Unit,
         }
     }
 

@@ -138,6 +138,11 @@ pub enum Step {
         /// What.
         steps: Vec<Step>,
     },
+    /// Neither end does anything for a while.
+    Pause {
+        /// How long.
+        ms: u64,
+    },
     /// One end writes more than the other's window holds, and the other reads only after a while.
     SendToSlow {
         /// Who writes.

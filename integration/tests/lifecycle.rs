@@ -1,15 +1,16 @@
-//! What is true of the agent's counts when it starts late, ends early, or both.
+//! What is true of the agent's counts when it starts late, ends early, or both: of one that root starts, and of one that
+//! anybody starts with two capabilities. `tests/under_load.rs` has what comes and goes meanwhile.
 
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use integration::{
     Agent, Case, Moment, Play, World,
-    agent::{LIVE, Rights},
-    case::Home,
+    agent::{LIVE, Rights, with_all_and_two},
+    case::{Home, Outcome, side_by_side},
     cases,
     edges::Edges,
-    plan::{Side, Step, Traffic},
+    plan::{Side, Step},
     world::{Family, Path},
 };
 use rustix::process::Signal;
@@ -17,134 +18,61 @@ use rustix::process::Signal;
 /// A server is named although it began to listen before the agent could see it.
 #[test]
 fn listeners_older_than_the_agent_are_named() -> anyhow::Result<()> {
-    let world = World::new()?;
-    let cases = [
-        ("a_service_is_one_edge", Home::Host),
-        ("over_ipv6", Home::Unit),
-        ("over_loopback", Home::Container),
-    ]
-    .map(|(name, home)| Case { home, ..cases::named(name) });
-    let mut plays = cases.iter().map(|case| case.listen(&world)).collect::<Result<Vec<_>, _>>()?;
-    let agent = Agent::start(LIVE)?;
-    for play in &mut plays {
-        play.connect()?;
-        agent.expect(&play.holding()?)?;
-        play.go()?;
-        agent.expect(&play.done()?)?;
-    }
-    agent.stop().map(drop)
-}
-
-/// An agent that starts in the midst of traffic knows who listens before it tells of the first connection.
-#[test]
-fn no_server_is_unknown_in_the_first_second() -> anyhow::Result<()> {
-    let world = World::new()?;
-    let load = Case {
-        traffic: Traffic {
-            connections: None,
-            parallel: 8,
-            per_second: Some(500),
-            script: vec![Step::Exchange { request: 300, response: 900 }],
-            ..Traffic::default()
-        },
-        ..Case::new("load", [])
-    };
-    let mut load = load.start(&world)?;
-    for _ in 0..3 {
-        let agent = Agent::start(LIVE)?;
-        let edges = Edges::of(&agent.stop()?, &load.interest())?;
-        let server = &load.interest().names[1];
-        ensure!(!edges.0.is_empty(), "the agent saw nothing of the traffic");
-        for edge in edges.0.keys() {
-            ensure!(edge.server.name == *server, "a link of the first second: {edge}");
+    with_all_and_two(|rights| {
+        let world = World::new()?;
+        let homes = match rights {
+            Rights::All => [Home::Host, Home::Unit, Home::Container],
+            _ => [rights.home_of_older(); 3],
+        };
+        let names = ["a_service_is_one_edge", "over_ipv6", "over_loopback"];
+        let cases: Vec<_> =
+            names.into_iter().zip(homes).map(|(name, home)| Case { home, ..cases::named(name) }).collect();
+        let mut plays = cases.iter().map(|case| case.listen(&world)).collect::<Result<Vec<_>, _>>()?;
+        let agent = Agent::start_as(rights, LIVE, &[])?;
+        for play in &mut plays {
+            play.connect()?;
+            agent.expect(&play.holding()?)?;
+            play.go()?;
+            agent.expect(&play.done()?)?;
         }
-    }
-    load.stop().map(drop)
+        agent.stop().map(drop)
+    })
 }
 
 /// Of a connection that the agent finds, it counts what passes from then on; it does not claim to have seen it open.
 #[test]
 fn connections_older_than_the_agent_count_from_its_start() -> anyhow::Result<()> {
-    let world = World::new()?;
-    let cases = older_and_younger();
-    let (mut plays, before) = hold(&world, &cases)?;
-    let agent = Agent::start(LIVE)?;
-    for (play, before) in plays.iter_mut().zip(&before) {
-        agent.expect(&before.since(before)).context("once it is found")?;
-        play.go()?;
-        let now = play.holding()?;
-        agent.expect(&now.since(before)).context("while it stays open")?;
-        play.go()?;
-        let now = play.done()?;
-        agent.expect(&now.since(before)).context("after its end")?;
-    }
-    agent.stop().map(drop)
+    with_all_and_two(|rights| {
+        let world = World::new()?;
+        let cases = older_and_younger(rights.home_of_older());
+        let (plays, before) = hold(&world, &cases)?;
+        let agent = Agent::start_as(rights, LIVE, &[])?;
+        side_by_side(plays.into_iter().zip(&before).collect(), |(mut play, before)| {
+            agent.expect(&before.since(before)).context("once it is found")?;
+            let followed = play.go_on(&mut |now| agent.expect(&now.since(before)));
+            followed.with_context(|| format!("{:?}", play.case()))
+        })?;
+        agent.stop().map(drop)
+    })
 }
 
 /// What one agent counted and what the next one counts is the truth together, nothing twice.
 #[test]
 fn a_restart_counts_nothing_twice() -> anyhow::Result<()> {
-    check_restart(|agent, before| {
+    let stop = |agent: Agent, before: &[Moment]| {
         let last = agent.stop()?;
         for moment in before {
             moment.compare(&Edges::of(&last, &moment.interest)?).context("in the first agent's last word")?;
         }
         Ok(())
-    })
+    };
+    with_all_and_two(|rights| check_restart(rights, stop))
 }
 
 /// An agent that had no time to say goodbye leaves nothing that its successor would count again.
 #[test]
 fn a_killed_agent_leaves_nothing_behind() -> anyhow::Result<()> {
-    check_restart(|mut agent, _| {
-        agent.signal(Signal::KILL)?;
-        agent.await_end(Duration::from_secs(5)).map(drop)
-    })
-}
-
-/// At its end the agent delivers what happened up to the signal, however busy the host is and however far away the next
-/// interval, and ends in time with exit code 0.
-#[test]
-fn final_totals_are_scraped_when_the_agent_ends_under_load() -> anyhow::Result<()> {
-    let world = World::new()?;
-    // Without the drain, what happened since the last of these long intervals would be missing.
-    let config = LIVE.replace("200ms", "30s");
-    let load = Case {
-        traffic: Traffic {
-            connections: None,
-            parallel: 8,
-            per_second: Some(1000),
-            script: vec![Step::Exchange { request: 300, response: 900 }],
-            ..Traffic::default()
-        },
-        ..Case::new("load", [])
-    };
-    let agent = Agent::launch(&config, Rights::All, &[])?;
-    let mut load = load.start(&world)?;
-    let finished = cases::named("churn").play(&world, &mut |_| Ok(()))?;
-    let open = cases::named("thousand_parallel_connections");
-    let mut open = open.start(&world)?;
-    let holding = open.holding()?;
-    let before = load.report()?;
-    let last = agent.stop()?;
-    let after = load.stop()?;
-    for moment in [&finished, &holding] {
-        moment.compare(&Edges::of(&last, &moment.interest)?)?;
-    }
-    let found = Edges::of(&last, &after.interest)?;
-    let found = found.0.into_values().next().context("the load is missing")?;
-    let truth = after.truth();
-    let closed: u64 = before.ended.values().sum();
-    for (what, least, found, most) in [
-        ("opened", before.opened, found.opened, truth.opened),
-        ("closed", closed, found.closed.values().sum(), truth.opened),
-        ("request", before.wrote, found.request, truth.request),
-        ("response", before.read, found.response, truth.response),
-    ] {
-        ensure!((least..=most).contains(&found), "{what} is {found}, expected {least} to {most}");
-    }
-    open.go()?;
-    open.done().map(drop)
+    with_all_and_two(|rights| check_restart(rights, |agent, _| kill(agent)))
 }
 
 /// Nobody has to scrape for the agent to end.
@@ -157,29 +85,41 @@ fn the_agent_ends_in_time_when_nobody_scrapes() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Connections over every kind of path, with traffic before and after the first of two holds.
-fn older_and_younger() -> Vec<Case> {
-    let script = [
-        Step::Exchange { request: 10_000, response: 2_000_000 },
-        Step::Hold,
-        Step::Exchange { request: 3_000_000, response: 777 },
-        Step::Hold,
-        Step::Send { by: Side::Client, bytes: 5 },
-    ];
-    let paths = [
-        (Path::TwoNodes, Family::Ipv4),
-        (Path::TwoNodes, Family::Ipv6),
-        (Path::TwoNodes, Family::Mapped),
-        (Path::Service, Family::Ipv4),
-        (Path::Loopback, Family::Ipv4),
-    ];
-    let case = |(path, family)| {
-        let mut case = Case { path, family, ..Case::new("older_and_younger", script.clone()) };
+/// Connections over every kind of path and with every kind of end, with traffic before and after the first of two holds.
+fn older_and_younger(home: Home) -> Vec<Case> {
+    let talk = |end: &[Step]| {
+        let begin = [
+            Step::Exchange { request: 10_000, response: 2_000_000 },
+            Step::Hold,
+            Step::Exchange { request: 3_000_000, response: 777 },
+            Step::Hold,
+        ];
+        [&begin, end].concat()
+    };
+    let ask = Step::Send { by: Side::Client, bytes: 5 };
+    let answer = Step::Send { by: Side::Server, bytes: 7 };
+    let normal = (vec![ask.clone()], Outcome::Normal);
+    // The end that resets need not have acknowledged what it read.
+    let server_resets = (vec![ask, Step::Reset { by: Side::Server }], Outcome::ServerReset);
+    let client_resets = (vec![answer, Step::Reset { by: Side::Client }], Outcome::ClientReset);
+    let case = |path, family, (end, outcome): &(Vec<Step>, Outcome)| {
+        let mut case =
+            Case { path, family, home, outcome: *outcome, ..Case::new("older_and_younger", talk(end)) };
         case.traffic.connections = Some(3);
         case.traffic.parallel = 3;
         case
     };
-    paths.map(case).into()
+    vec![
+        case(Path::TwoNodes, Family::Ipv4, &normal),
+        case(Path::TwoNodes, Family::Ipv6, &normal),
+        case(Path::TwoNodes, Family::Mapped, &normal),
+        case(Path::Service, Family::Ipv4, &normal),
+        case(Path::Loopback, Family::Ipv4, &normal),
+        case(Path::TwoNodes, Family::Ipv4, &server_resets),
+        case(Path::Service, Family::Ipv6, &server_resets),
+        case(Path::Loopback, Family::Ipv4, &server_resets),
+        case(Path::Service, Family::Ipv4, &client_resets),
+    ]
 }
 
 /// Starts cases and waits until all of them hold.
@@ -189,23 +129,30 @@ fn hold<'a>(world: &'a World, cases: &'a [Case]) -> anyhow::Result<(Vec<Play<'a>
     Ok((plays, moments))
 }
 
-fn check_restart(end: impl FnOnce(Agent, &[Moment]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+fn check_restart(
+    rights: Rights,
+    end: impl FnOnce(Agent, &[Moment]) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let world = World::new()?;
-    let cases = older_and_younger();
-    let first = Agent::start(LIVE)?;
+    let cases = older_and_younger(rights.home_of_older());
+    let first = Agent::start_as(rights, LIVE, &[])?;
     let (mut plays, before) = hold(&world, &cases)?;
-    before.iter().try_for_each(|moment| first.expect(moment)).context("before the restart")?;
+    first.expect_all(&before).context("before the restart")?;
     end(first, &before)?;
-    let second = Agent::start(LIVE)?;
+    let second = Agent::start_as(rights, LIVE, &[])?;
+    let since = |now: Vec<Moment>| -> Vec<_> {
+        now.iter().zip(&before).map(|(now, before)| now.since(before)).collect()
+    };
     plays.iter_mut().try_for_each(Play::go)?;
-    let held = plays.iter_mut().map(Play::holding).collect::<Result<Vec<_>, _>>()?;
-    for (now, before) in held.iter().zip(&before) {
-        second.expect(&now.since(before)).context("after the restart")?;
-    }
+    let held = plays.iter_mut().map(Play::holding).collect::<Result<_, _>>()?;
+    second.expect_all(&since(held)).context("after the restart")?;
     plays.iter_mut().try_for_each(Play::go)?;
-    let over = plays.iter_mut().map(Play::done).collect::<Result<Vec<_>, _>>()?;
-    for (now, before) in over.iter().zip(&before) {
-        second.expect(&now.since(before)).context("after the end")?;
-    }
+    let over = plays.iter_mut().map(Play::done).collect::<Result<_, _>>()?;
+    second.expect_all(&since(over)).context("after the end")?;
     second.stop().map(drop)
+}
+
+fn kill(mut agent: Agent) -> anyhow::Result<()> {
+    agent.signal(Signal::KILL)?;
+    agent.await_end(Duration::from_secs(5)).map(drop)
 }

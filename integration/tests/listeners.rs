@@ -168,8 +168,7 @@ struct Lab {
 impl Lab {
     fn new(rights: Rights, family: Family, port: u16) -> anyhow::Result<Self> {
         let world = World::new()?;
-        let agent = Agent::launch(LIVE, rights, &[])?;
-        agent.await_observation()?;
+        let agent = Agent::start_as(rights, LIVE, &[])?;
         let route = world.route(Path::TwoNodes, family, port);
         let lab = Self { world, agent, route, begin: Instant::now() };
         for namespace in [route.client, Namespace::Neighbor] {

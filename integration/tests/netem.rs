@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use integration::{
     Agent, Case, Moment, World,
-    agent::{LIVE, RECORD, Rights},
+    agent::{LIVE, RECORD, Rights, with_all_and_two},
     kernel,
     plan::Step,
     poll,
@@ -22,33 +22,33 @@ const HANDSHAKE: Duration = Duration::from_secs(1);
 
 #[test]
 fn times_over_a_network_of_5_ms_are_those_that_the_kernel_measures() -> anyhow::Result<()> {
-    check_delay(5)
+    with_all_and_two(|rights| check_delay(rights, 5))
 }
 
 #[test]
 fn times_over_a_network_of_50_ms_are_those_that_the_kernel_measures() -> anyhow::Result<()> {
-    check_delay(50)
+    with_all_and_two(|rights| check_delay(rights, 50))
 }
 
 #[test]
 fn segments_that_a_network_with_a_loss_of_1_percent_costs_are_counted() -> anyhow::Result<()> {
-    check_loss(1)
+    with_all_and_two(|rights| check_loss(rights, 1))
 }
 
 #[test]
 fn segments_that_a_network_with_a_loss_of_5_percent_costs_are_counted() -> anyhow::Result<()> {
-    check_loss(5)
+    with_all_and_two(|rights| check_loss(rights, 5))
 }
 
 /// What the client sends is late: its segments and the acknowledgements of the server's, so that each end's round trips and
 /// both halves of the handshake take at least as long.
-fn check_delay(ms: u32) -> anyhow::Result<()> {
+fn check_delay(rights: Rights, ms: u32) -> anyhow::Result<()> {
     let world = World::new()?;
     world.emulate(Namespace::Client, &format!("delay {ms}ms"))?;
     let folder = tempfile::tempdir()?;
+    rights.own(folder.path())?;
     let flows = folder.path().join("flows.jsonl");
-    let agent = Agent::launch(RECORD, Rights::All, &[("RIDLEY_FLOWS", &flows)])?;
-    agent.await_observation()?;
+    let agent = Agent::start_as(rights, RECORD, &[("RIDLEY_FLOWS", &flows)])?;
     let script = [Step::Hold, Step::Exchange { request: 20_000, response: 30_000 }, Step::Hold];
     let case = Case::new("late", script);
     let mut play = case.start(&world)?;
@@ -97,13 +97,13 @@ fn check_delay(ms: u32) -> anyhow::Result<()> {
 
 /// What was sent again is at the end what the kernel counted in the two namespaces, in which nobody else talks. While the
 /// connection is open it is what `ss` tells.
-fn check_loss(percent: u32) -> anyhow::Result<()> {
+fn check_loss(rights: Rights, percent: u32) -> anyhow::Result<()> {
     const PODS: [Namespace; 2] = [Namespace::Client, Namespace::Server];
     let world = World::new()?;
     for pod in PODS {
         world.keep_segments_apart(pod)?;
     }
-    let agent = Agent::start(LIVE)?;
+    let agent = Agent::start_as(rights, LIVE, &[])?;
     let script = [
         Step::Hold,
         Step::Exchange { request: 3 * MIB, response: 4 * MIB },

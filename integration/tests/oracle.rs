@@ -90,8 +90,7 @@ struct Over {
 impl Lab {
     fn new(rights: Rights) -> anyhow::Result<Self> {
         let world = World::new()?;
-        let agent = Agent::launch(LIVE, rights, &[])?;
-        agent.await_observation()?;
+        let agent = Agent::start_as(rights, LIVE, &[])?;
         Ok(Self { world, agent: RwLock::new(Some(agent)), over: Mutex::default(), one_more: Condvar::new() })
     }
 

@@ -18,8 +18,7 @@ use integration::{
 #[test]
 fn a_container_with_two_capabilities_observes() -> anyhow::Result<()> {
     let world = World::new()?;
-    let agent = Agent::launch(LIVE, Rights::Container, &[])?;
-    agent.await_observation()?;
+    let agent = Agent::start_as(Rights::Container, LIVE, &[])?;
     let cases = [
         "a_service_is_one_edge",
         "over_loopback_ipv6",
@@ -41,8 +40,7 @@ fn every_component_works_within_the_limits() -> anyhow::Result<()> {
         let folder = tempfile::tempdir()?;
         rights.own(folder.path())?;
         let flows = folder.path().join("flows.jsonl");
-        let agent = Agent::launch(EVERYTHING, rights, &[("RIDLEY_FLOWS", &flows)])?;
-        agent.await_observation()?;
+        let agent = Agent::start_as(rights, EVERYTHING, &[("RIDLEY_FLOWS", &flows)])?;
         play_all(&[cases::named("thousand_parallel_connections")], &world, |moment| agent.expect(moment))?;
         agent.expect_limits()?;
         agent.stop()?;

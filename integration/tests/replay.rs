@@ -19,8 +19,7 @@ fn a_replay_counts_what_was_recorded() -> anyhow::Result<()> {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
     let flows = folder.path().join("flows.jsonl");
     let variables = [("RIDLEY_FLOWS", flows.as_path())];
-    let recorder = Agent::launch(RECORD, Rights::All, &variables)?;
-    recorder.await_observation()?;
+    let recorder = Agent::start_as(Rights::All, RECORD, &variables)?;
     let cases = [
         "keep_alive_bytes_do_not_freeze",
         "a_service_is_one_edge",

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, ensure};
 use integration::{
     Agent, Case, Moment, World,
-    agent::{RECORD, Rights},
+    agent::{RECORD, Rights, with_all_and_two},
     edges::Edges,
     plan::{Side, Step},
     poll,
@@ -54,6 +54,16 @@ struct Connection {
 /// The second agent starts in the midst: of each connection, however old, both say the same id, in every record.
 #[test]
 fn both_nodes_know_a_connection_by_the_same_id() -> anyhow::Result<()> {
+    with_all_and_two(check_ids)
+}
+
+/// Of a download from a server that no agent observes, the client's side alone knows every byte while it goes on.
+#[test]
+fn a_download_from_outside_is_counted() -> anyhow::Result<()> {
+    with_all_and_two(check_download)
+}
+
+fn check_ids(rights: Rights) -> anyhow::Result<()> {
     let world = World::new()?;
     let paths = [
         (Path::Service, Family::Ipv4),
@@ -72,9 +82,9 @@ fn both_nodes_know_a_connection_by_the_same_id() -> anyhow::Result<()> {
         anyhow::Ok(())
     };
     begin(Age::OlderThanBoth)?;
-    let node_a = Recorder::start()?;
+    let node_a = Recorder::start(rights)?;
     begin(Age::OlderThanOne)?;
-    let node_b = Recorder::start()?;
+    let node_b = Recorder::start(rights)?;
     begin(Age::YoungerThanBoth)?;
 
     let mut over = Vec::new();
@@ -97,14 +107,12 @@ fn both_nodes_know_a_connection_by_the_same_id() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Of a download from a server that no agent observes, the client's side alone knows every byte while it goes on.
-#[test]
-fn a_download_from_outside_is_counted() -> anyhow::Result<()> {
+fn check_download(rights: Rights) -> anyhow::Result<()> {
     let world = World::new()?;
     for family in [Family::Ipv4, Family::Ipv6] {
         let script = [Step::Send { by: Side::Server, bytes: DOWNLOAD }, Step::Hold];
         let case = Case { family, ..Case::new("download", script) };
-        let recorder = Recorder::start()?;
+        let recorder = Recorder::start(rights)?;
         let mut play = case.start(&world)?;
         let moment = play.holding()?;
         await_bytes(&recorder.agent, &moment).context("while the download goes on")?;
@@ -214,13 +222,13 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn start() -> anyhow::Result<Self> {
+    fn start(rights: Rights) -> anyhow::Result<Self> {
         let config = RECORD.replace("[process, join]", "[process]");
         assert_ne!(config, RECORD, "both ends would be one record");
         let folder = tempfile::tempdir()?;
+        rights.own(folder.path())?;
         let flows = folder.path().join("flows.jsonl");
-        let agent = Agent::launch(&config, Rights::All, &[("RIDLEY_FLOWS", &flows)])?;
-        agent.await_observation()?;
+        let agent = Agent::start_as(rights, &config, &[("RIDLEY_FLOWS", &flows)])?;
         Ok(Self { agent, folder })
     }
 

@@ -100,6 +100,10 @@ impl<'a> Conversation<'a> {
                 }
                 Ok(())
             }
+            Step::Pause { ms } => {
+                sleep(Duration::from_millis(*ms)).await;
+                Ok(())
+            }
             Step::LeaveUnread { by, bytes } if *by == self.side => {
                 let (request, response) = match self.side {
                     Side::Client => (*bytes, 0),

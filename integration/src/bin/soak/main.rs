@@ -18,7 +18,7 @@ use anyhow::{Context, bail};
 use integration::{
     Agent, Case, Moment, Play, World,
     agent::{LIVE, Rights},
-    case::{Home, play_all, side_by_side},
+    case::{play_all, side_by_side},
     edges::{Edges, Totals},
     kernel,
     random::{self, Dice},
@@ -136,8 +136,7 @@ impl Observer {
 }
 
 fn launch(rights: Rights, counts: &mut Counts) -> anyhow::Result<Agent> {
-    let agent = Agent::launch(LIVE, rights, &[])?;
-    agent.await_observation()?;
+    let agent = Agent::start_as(rights, LIVE, &[])?;
     counts.agents += 1;
     Ok(agent)
 }
@@ -162,8 +161,7 @@ fn play(seed: u64, observer: Observer, counts: &mut Counts) -> anyhow::Result<Ob
     let cases: Vec<_> = (first..first + n_cases).map(random::case).collect();
     let (mut holding, others): (Vec<_>, Vec<_>) = cases.into_iter().partition(|it| it.traffic.n_holds() > 0);
     if midst != Midst::Undisturbed && observer.rights != Rights::All {
-        // Which process holds a socket that is older than the agent only root can look up; its unit the kernel tells.
-        holding.iter_mut().for_each(|it| it.home = Home::Unit);
+        holding.iter_mut().for_each(|it| it.home = observer.rights.home_of_older());
     }
     // Those that hold may never go on.
     let is_abandoned: Vec<_> = holding.iter().map(|_| dice.below(4) == 0).collect();
