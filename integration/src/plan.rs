@@ -225,6 +225,9 @@ pub struct Report {
     pub opened: u64,
     /// Those that this side has not closed yet.
     pub open: u64,
+    /// Nanoseconds that the client's attempts took which became these connections, by its own clock: no less than their
+    /// handshakes.
+    pub connecting: u64,
     /// Payload bytes that writes accepted.
     pub wrote: u64,
     /// Payload bytes that were read and compared.

@@ -4,7 +4,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -74,6 +74,7 @@ async fn connect(plan: &Plan, ledger: &Ledger) -> anyhow::Result<Option<(TcpStre
             }
         }
     };
+    let begin = Instant::now();
     let connected = match plan.traffic.cancel_after_ms {
         None => connecting.await,
         Some(millis) => match timeout(Duration::from_millis(millis), connecting).await {
@@ -85,7 +86,10 @@ async fn connect(plan: &Plan, ledger: &Ledger) -> anyhow::Result<Option<(TcpStre
         },
     };
     let error = match connected {
-        Ok(connected) => return Ok(Some(connected)),
+        Ok(connected) => {
+            ledger.connected(begin.elapsed());
+            return Ok(Some(connected));
+        }
         Err(error) => error,
     };
     let reason = match error.kind() {

@@ -1,4 +1,7 @@
-use std::sync::{Mutex, MutexGuard};
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
 
 use integration::plan::{Ending, Event, Report, Traffic};
 use tokio::sync::watch;
@@ -31,6 +34,10 @@ impl Ledger {
         let mut report = self.entry();
         report.opened += 1;
         report.open += 1;
+    }
+
+    pub(crate) fn connected(&self, after: Duration) {
+        self.entry().connecting += u64::try_from(after.as_nanos()).expect("no attempt takes centuries");
     }
 
     pub(crate) fn wrote(&self, bytes: usize) {
