@@ -103,6 +103,12 @@ fn paths() -> Vec<Case> {
         case("over_loopback_ipv6", Path::Loopback, Family::Ipv6),
         case("over_loopback_mapped", Path::Loopback, Family::Mapped),
         case("to_its_own_address", Path::OwnAddress, Family::Ipv4),
+        case("through_a_proxy_with_a_unix_socket", Path::Proxy, Family::Ipv4),
+        case("through_a_proxy_with_a_unix_socket_over_ipv6", Path::Proxy, Family::Ipv6),
+        Case {
+            path: Path::Proxy,
+            ..crowd("hundred_connections_through_a_proxy_with_a_unix_socket", 100, 100, &held())
+        },
         Case {
             path: Path::Loopback,
             ..Case::new("bulk_over_loopback", [exchange(64 * MIB, 64 * MIB), Step::Hold])

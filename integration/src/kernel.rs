@@ -97,15 +97,25 @@ fn compare_open_sockets(world: &World, moment: &Moment) -> anyhow::Result<Qualit
     let Moment { route, .. } = moment;
     let Totals { request, response, active, .. } = moment.truth();
     let [request, response, active] = [request, response, active].map(|it| it.cast_signed());
-    let client = sockets(world, route.client, "dport", route.dial.port())?;
     // The kernel counts the client's SYN among the acknowledged bytes.
-    let expected = Sockets { n: active, acknowledged: request + active, received: response };
-    let found = client.sockets;
-    ensure!(found == expected, "the client's sockets are {found:?}, expected {expected:?}");
-    let server = sockets(world, route.server, "sport", route.listen.port())?;
-    let expected = Sockets { n: active, acknowledged: response, received: request };
-    let found = server.sockets;
-    ensure!(found == expected, "the server's sockets are {found:?}, expected {expected:?}");
+    let sockets_of_clients = Sockets { n: active, acknowledged: request + active, received: response };
+    let sockets_of_servers = Sockets { n: active, acknowledged: response, received: request };
+    let check = |name: &str, namespace, end, port, expected| {
+        let found = sockets(world, namespace, end, port)?;
+        ensure!(
+            found.sockets == expected,
+            "the {name}'s sockets are {:?}, expected {expected:?}",
+            found.sockets
+        );
+        anyhow::Ok(found)
+    };
+    let client = check("client", route.client, "dport", route.dial.port(), sockets_of_clients)?;
+    let mut server = check("server", route.server, "sport", route.listen.port(), sockets_of_servers)?;
+    if let Some(proxy) = route.proxy {
+        check("proxy", proxy, "dport", route.listen.port(), sockets_of_clients)?;
+        // The other end of the client's connections.
+        server = check("proxy", proxy, "sport", route.dial.port(), sockets_of_servers)?;
+    }
     // What arrived out of order is counted where it arrived.
     let direction = |sender: DirectionQuality, receiver: DirectionQuality| DirectionQuality {
         out_of_order: receiver.out_of_order,

@@ -31,7 +31,7 @@ pub struct Latitude {
 }
 
 impl Moment {
-    /// Returns the totals of the case's one edge.
+    /// Returns the totals of the case's one edge, or of both that a proxy makes of it.
     pub fn truth(&self) -> &Totals {
         self.edges.0.values().next().expect("a case has an edge")
     }

@@ -36,6 +36,8 @@ pub struct Plan {
     pub side: Side,
     /// Where to connect to, or to listen on.
     pub address: SocketAddr,
+    /// Where to pass on what is accepted, for a proxy, which is a server for its client.
+    pub onward: Option<SocketAddr>,
     /// What to do there; the same at both ends.
     pub traffic: Traffic,
 }

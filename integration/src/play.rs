@@ -1,6 +1,6 @@
 //! A case that is being played, and what its peers must have done.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, ensure};
 
@@ -25,8 +25,10 @@ pub struct Play<'a> {
     route: Route,
     client_name: String,
     server_name: String,
+    proxy_name: String,
     client: Option<Peer>,
     server: Option<Peer>,
+    proxy: Option<Peer>,
 }
 
 impl<'a> Play<'a> {
@@ -38,12 +40,26 @@ impl<'a> Play<'a> {
         number: u16,
     ) -> anyhow::Result<Self> {
         let named = |letter| format!("{letter}{number}-{}", std::process::id());
-        let (client_name, server_name) = (named('c'), named('s'));
-        let mut play = Self { case, world, route, client_name, server_name, client: None, server: None };
+        let mut play = Self {
+            case,
+            world,
+            route,
+            client_name: named('c'),
+            server_name: named('s'),
+            proxy_name: named('p'),
+            client: None,
+            server: None,
+            proxy: None,
+        };
         if !matches!(case.outcome, Outcome::Fails(_)) {
-            let plan = play.plan(Side::Server)?;
+            let plan = play.plan(&play.server_name, Side::Server, route.listen)?;
             let server = play.server.insert(Peer::start(world, route.server, &plan)?);
             server.ready()?;
+        }
+        if let Some(namespace) = route.proxy {
+            let mut plan = play.plan(&play.proxy_name, Side::Server, route.dial)?;
+            plan.onward = Some(route.listen);
+            play.proxy.insert(Peer::start(world, namespace, &plan)?).ready()?;
         }
         Ok(play)
     }
@@ -54,7 +70,7 @@ impl<'a> Play<'a> {
     ///
     /// The peer cannot be run.
     pub fn connect(&mut self) -> anyhow::Result<()> {
-        let plan = self.plan(Side::Client)?;
+        let plan = self.plan(&self.client_name, Side::Client, self.route.dial)?;
         let client = self.client.insert(Peer::start(self.world, self.route.client, &plan)?);
         client.ready()
     }
@@ -156,8 +172,10 @@ impl<'a> Play<'a> {
 
     /// Returns which edges belong to this case.
     pub fn interest(&self) -> Interest {
+        let proxy = self.route.proxy.map(|_| &self.proxy_name);
+        let names = [&self.client_name, &self.server_name].into_iter().chain(proxy);
         Interest {
-            names: [&self.client_name, &self.server_name].map(|it| self.case.home.name(it).name).into(),
+            names: names.map(|it| self.case.home.name(it).name).collect(),
             ports: vec![self.route.dial.port(), self.route.listen.port()],
         }
     }
@@ -179,7 +197,8 @@ impl<'a> Play<'a> {
     }
 
     fn kill(&mut self, victim: Side) -> anyhow::Result<Moment> {
-        ensure!(self.case.traffic.connections == Some(1), "bounds hold for one connection");
+        let is_one = self.case.traffic.connections == Some(1) && self.route.proxy.is_none();
+        ensure!(is_one, "bounds hold for one connection");
         let at_first = self.server()?.report()?;
         let server = poll::until(MOVING, || {
             let server = self.server()?.report()?;
@@ -260,22 +279,21 @@ impl<'a> Play<'a> {
                 self.connections(outcome, &client, &server)?
             }
         };
-        let edges = Edges(BTreeMap::from([(edge, totals)]));
-        Ok(Moment { route: self.route, interest: self.interest(), edges, latitude: None })
+        let edges = match self.route.proxy {
+            None => BTreeMap::from([(edge, totals)]),
+            Some(_) => self.legs(edge).map(|leg| (leg, totals.clone())).into(),
+        };
+        Ok(Moment { route: self.route, interest: self.interest(), edges: Edges(edges), latitude: None })
     }
 
-    fn plan(&self, side: Side) -> anyhow::Result<Plan> {
-        let Self { case, world, route, client_name, server_name, client: _, server: _ } = self;
-        let (name, address) = match side {
-            Side::Client => (client_name, route.dial),
-            Side::Server => (server_name, route.listen),
-        };
+    fn plan(&self, name: &str, side: Side, address: SocketAddr) -> anyhow::Result<Plan> {
         Ok(Plan {
-            name: name.clone(),
-            control_group: case.home.control_group(world, name)?,
+            name: name.to_owned(),
+            control_group: self.case.home.control_group(self.world, name)?,
             side,
             address,
-            traffic: case.traffic.clone(),
+            onward: None,
+            traffic: self.case.traffic.clone(),
         })
     }
 
@@ -376,6 +394,13 @@ impl<'a> Play<'a> {
             port: self.route.listen.port(),
             observer: "client".to_owned(),
         }
+    }
+
+    /// Returns the two edges that a proxy makes of one, the client's first.
+    fn legs(&self, edge: Edge) -> [Edge; 2] {
+        let proxy = self.case.home.name(&self.proxy_name);
+        let first = Edge { server: proxy.clone(), port: self.route.dial.port(), ..edge.clone() };
+        [first, Edge { client: proxy, ..edge }]
     }
 }
 

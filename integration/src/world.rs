@@ -46,6 +46,9 @@ pub enum Path {
     TwoNodes,
     /// To the address of a service, which the client's node rewrites to a pod of the other node.
     Service,
+    /// To a proxy in another pod of the client's node, which passes everything on through a unix socket and a connection of its own
+    /// to the other node.
+    Proxy,
     /// To an address that cannot be reached. The first packet gets no answer, so that the answer to the next one finds
     /// the client waiting.
     Nowhere,
@@ -76,6 +79,8 @@ pub struct Route {
     pub client: Namespace,
     /// The server's namespace.
     pub server: Namespace,
+    /// The namespace of a proxy between the two: where the client connects to, and from where the server is connected to.
+    pub proxy: Option<Namespace>,
 }
 
 /// A namespace of the world.
@@ -246,22 +251,24 @@ impl World {
         Ok(world)
     }
 
-    /// Returns where the peers of a case are; `port` is the service's, the server listens on the one after it.
+    /// Returns where the peers of a case are; behind a service or a proxy, whose `port` it is, the server listens on the one after it.
     pub fn route(&self, path: Path, family: Family, port: u16) -> Route {
         let (client, server) = match path {
             Path::Loopback | Path::OwnAddress => (Namespace::Client, Namespace::Client),
             Path::OneNode => (Namespace::Client, Namespace::Neighbor),
-            Path::TwoNodes | Path::Service | Path::Nowhere | Path::EmptyService => {
+            Path::TwoNodes | Path::Service | Path::Proxy | Path::Nowhere | Path::EmptyService => {
                 (Namespace::Client, Namespace::Server)
             }
         };
-        let listen_port = if path == Path::Service { port + 1 } else { port };
+        let proxy = (path == Path::Proxy).then_some(Namespace::Neighbor);
+        let listen_port = if matches!(path, Path::Service | Path::Proxy) { port + 1 } else { port };
         let own = match path {
             Path::Loopback => (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
             _ => (server.ipv4(), server.ipv6()),
         };
         let dialed = match path {
             Path::Service => SERVICE,
+            Path::Proxy => (Namespace::Neighbor.ipv4(), Namespace::Neighbor.ipv6()),
             Path::EmptyService => EMPTY_SERVICE,
             Path::Nowhere => NOWHERE,
             _ => own,
@@ -278,6 +285,7 @@ impl World {
             listen: SocketAddr::new(choose(own), listen_port),
             client,
             server,
+            proxy,
         }
     }
 

@@ -384,6 +384,7 @@ fn converse(world: &World, port: u16, client: &[Step], server: &[Step]) -> anyho
             control_group: world.control_group("plain")?,
             side,
             address,
+            onward: None,
             traffic: Traffic { script: script.to_vec(), ..Traffic::default() },
         })
     };

@@ -191,7 +191,7 @@ impl Lab {
     }
 
     fn start(&self, letter: &str, side: Side, traffic: Traffic) -> anyhow::Result<Peer> {
-        let Route { dial, listen, client, server } = self.route;
+        let Route { dial, listen, client, server, .. } = self.route;
         let (namespace, address) = match side {
             Side::Client => (client, dial),
             Side::Server => (server, listen),
@@ -209,8 +209,11 @@ impl Lab {
     ) -> anyhow::Result<Peer> {
         let name = self.name(letter);
         let control_group = self.world.control_group(&name)?;
-        let mut peer =
-            Peer::start(&self.world, namespace, &Plan { name, control_group, side, address, traffic })?;
+        let mut peer = Peer::start(
+            &self.world,
+            namespace,
+            &Plan { name, control_group, side, address, onward: None, traffic },
+        )?;
         peer.ready()?;
         Ok(peer)
     }

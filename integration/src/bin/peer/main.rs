@@ -23,6 +23,7 @@ mod client;
 mod conversation;
 mod ledger;
 mod processor;
+mod proxy;
 mod server;
 mod sockets;
 
@@ -64,9 +65,10 @@ fn play(plan: &Plan, ledger: &Arc<Ledger>) -> anyhow::Result<()> {
         .build()
         .context("cannot start a runtime")?;
     runtime.block_on(async {
-        match plan.side {
-            Side::Client => client::run(plan, ledger).await,
-            Side::Server => server::run(plan, ledger).await,
+        match (plan.side, plan.onward) {
+            (Side::Client, _) => client::run(plan, ledger).await,
+            (Side::Server, None) => server::run(plan, ledger).await,
+            (Side::Server, Some(onward)) => proxy::run(plan, onward).await,
         }
     })?;
     tell(&Event::Done(ledger.report()))

@@ -44,7 +44,7 @@ pub(crate) async fn run(plan: &Plan, ledger: &Arc<Ledger>) -> anyhow::Result<()>
     Ok(())
 }
 
-fn listen(plan: &Plan) -> anyhow::Result<TcpListener> {
+pub(crate) fn listen(plan: &Plan) -> anyhow::Result<TcpListener> {
     let socket = sockets::make(plan.traffic.sockets, plan.address).context("cannot make a socket")?;
     socket.set_reuseaddr(true).context("cannot set the socket's options")?;
     let is_shared = plan.traffic.sockets == Sockets::SharedPort;
