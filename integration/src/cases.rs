@@ -296,6 +296,13 @@ fn sockets() -> Vec<Case> {
         case.traffic.parallel = 20;
         case
     };
+    let again = |name, path, family, end: Option<Step>| {
+        let mut case = Case { path, family, ..Case::new(name, [exchange(12_345, 54_321)]) };
+        case.traffic.script.extend(end);
+        case.traffic.sockets = Sockets::SamePort;
+        case.traffic.connections = Some(3);
+        case
+    };
     // Who speaks MPTCP may send the same bytes in two segments that are not told apart by TCP.
     let silent = |mut case: Case| {
         case.traffic.script = vec![Step::Hold];
@@ -314,6 +321,16 @@ fn sockets() -> Vec<Case> {
         )),
         case("two_listeners_at_one_port", Sockets::SharedPort, Path::TwoNodes, Family::Ipv4),
         case("two_listeners_at_one_port_over_loopback", Sockets::SharedPort, Path::Loopback, Family::Ipv6),
+        again("one_port_again_and_again", Path::TwoNodes, Family::Ipv4, None),
+        again("one_port_again_and_again_through_a_service_over_ipv6", Path::Service, Family::Ipv6, None),
+        again("one_port_again_and_again_over_loopback", Path::Loopback, Family::Ipv4, None),
+        again("one_port_again_after_the_server_closed", Path::TwoNodes, Family::Ipv4, Some(close(Server))),
+        again(
+            "one_port_again_after_the_server_closed_over_loopback",
+            Path::Loopback,
+            Family::Ipv6,
+            Some(close(Server)),
+        ),
     ]
 }
 

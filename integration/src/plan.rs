@@ -80,6 +80,8 @@ pub enum Sockets {
     SharedPort,
     /// The server listens until it is told to stop, and accepts nothing.
     NeverAccepted,
+    /// The client uses the port after the server's for all connections, each as soon as the kernel lets it (`SO_REUSEADDR`).
+    SamePort,
 }
 
 impl Default for Traffic {

@@ -218,8 +218,10 @@ const NODE_SYSCTLS: [&str; 5] = [
     "net.ipv6.icmp.ratelimit=0",
 ];
 
-/// Who wants to may send and take payload with a SYN, without a cookie from an earlier connection.
-const POD_SYSCTLS: [&str; 2] = [NO_ADDRESS_DETECTION, "net.ipv4.tcp_fastopen=1543"];
+/// Who wants to may send and take payload with a SYN, without a cookie from an earlier connection, and connect again from a port
+/// whose connection it has closed a second ago, not only over loopback.
+const POD_SYSCTLS: [&str; 3] =
+    [NO_ADDRESS_DETECTION, "net.ipv4.tcp_fastopen=1543", "net.ipv4.tcp_tw_reuse=1"];
 
 /// A packet that comes late or twice, which nothing is wrong with, has its addresses rewritten like any other. Otherwise an
 /// end now and then gets one from an address that it knows nothing of, and resets the connection.

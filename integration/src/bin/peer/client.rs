@@ -65,6 +65,7 @@ async fn connect(plan: &Plan, ledger: &Ledger) -> anyhow::Result<Option<(TcpStre
     let connecting = async {
         match plan.traffic.sockets {
             Sockets::FastOpen => sockets::connect_with_bytes(plan.address).await,
+            Sockets::SamePort => Ok((sockets::connect_from_next_port(plan.address).await?, 0)),
             kind => {
                 let socket = sockets::make(kind, plan.address)?;
                 if let Some(millis) = plan.traffic.unanswered_ms {

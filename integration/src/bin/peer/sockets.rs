@@ -1,4 +1,9 @@
-use std::{io, net::SocketAddr, os::fd::OwnedFd};
+use std::{
+    io::{self, ErrorKind},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
 
 use integration::{
     payload,
@@ -8,12 +13,19 @@ use rustix::{
     io::Errno,
     net::{AddressFamily, Protocol, SendFlags, SocketFlags, SocketType, ipproto, sendto, socket_with},
 };
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::sleep,
+};
 
 /// `MSG_FASTOPEN` of `sendto(2)`: connects, and sends what it can with the SYN.
 const FAST_OPEN: SendFlags = SendFlags::from_bits_retain(0x2000_0000);
 /// What fits into a SYN.
 const FIRST_BYTES: usize = 500;
+/// How long a port may be taken by a connection that is over, and how often to try: the kernel has whoever closed first wait
+/// for a second or two.
+const TAKEN: Duration = Duration::from_secs(10);
+const TAKEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Makes a socket of a kind for an address.
 pub(crate) fn make(kind: Sockets, address: SocketAddr) -> io::Result<TcpSocket> {
@@ -42,6 +54,25 @@ pub(crate) async fn connect_with_bytes(address: SocketAddr) -> io::Result<(TcpSt
     match stream.take_error()? {
         None => Ok((stream, sent)),
         Some(error) => Err(error),
+    }
+}
+
+/// Connects from the port after the address's, as soon as the kernel has forgotten the connection before.
+pub(crate) async fn connect_from_next_port(address: SocketAddr) -> io::Result<TcpStream> {
+    let any: IpAddr =
+        if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let own = SocketAddr::new(any, address.port() + 1);
+    let start = Instant::now();
+    loop {
+        let socket = make(Sockets::SamePort, address)?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(own)?;
+        match socket.connect(address).await {
+            Err(error) if error.kind() == ErrorKind::AddrNotAvailable && start.elapsed() < TAKEN => {
+                sleep(TAKEN_PAUSE).await;
+            }
+            connected => return connected,
+        }
     }
 }
 
