@@ -1,37 +1,64 @@
 //! Whoever scrapes the agent does not become part of the map.
 
-use std::time::Duration;
+use std::{net::TcpStream, time::Duration};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use integration::{
     Agent,
-    agent::LIVE,
+    agent::{LIVE, with_all_and_two},
     edges::{Edges, Interest},
     poll,
 };
 
-/// Neither the agent's end of a scrape nor that of who scrapes is a link, and what was left out is counted.
+/// Scrapes, and as many attempts that come to nothing.
+const N: u32 = 100;
+
+/// What the agent says of its own connections.
+#[derive(Clone, Copy, Debug)]
+struct OwnTraffic {
+    connections: f64,
+    failed: f64,
+    bytes: f64,
+}
+
+/// Neither the agent's end of a scrape nor that of who scrapes is a link, also if the scraper goes away without a word, and what was
+/// left out is counted: each connection once.
 #[test]
 fn scrapes_of_the_agent_are_left_out_and_counted() -> anyhow::Result<()> {
-    let agent = Agent::start(LIVE)?;
+    with_all_and_two(|rights| {
+        let agent = Agent::start_as(rights, LIVE, &[])?;
+        let before = own_traffic(&agent)?;
+        // Each is a connection of its own, some of them at the very moment of a fetch.
+        let mut n_bytes = 0;
+        for _ in 0..N {
+            n_bytes += agent.scrape_text("text/plain")?.len();
+            TcpStream::connect(agent.address()).context("cannot connect to the agent")?;
+        }
+        // Both ends of each are on this host. The scrapes that ask for the counters are more, by a few.
+        let (least, most) = (f64::from(2 * N), f64::from(4 * N));
+        poll::until(Duration::from_secs(10), || {
+            let now = own_traffic(&agent)?;
+            let (n, bytes) = (now.connections - before.connections, now.bytes - before.bytes);
+            ensure!((least..most).contains(&n), "{n} connections were counted, not {least} and a few");
+            ensure!(bytes >= n_bytes as f64, "{bytes} bytes were counted of more than {n_bytes}");
+            ensure!(now.failed == 0.0, "{} attempts of the agent failed, which made none", now.failed);
+            Ok(())
+        })?;
+        agent.stop().map(drop)
+    })
+}
+
+fn own_traffic(agent: &Agent) -> anyhow::Result<OwnTraffic> {
+    let scrape = agent.scrape()?;
     let interest = Interest { names: Vec::new(), ports: vec![agent.address().port()] };
-    let counted = || -> anyhow::Result<f64> {
-        let scrape = agent.scrape()?;
-        let edges = Edges::of(&scrape, &interest)?;
-        ensure!(edges.0.is_empty(), "the agent shows its own scrapes: {:?}", edges.0);
-        Ok(scrape.series("ridley_ebpf_own_bytes_total").map(|(_, value)| value).sum())
-    };
-    // Each is a connection of its own, some of them at the very moment of a fetch.
-    for _ in 0..100 {
-        agent.scrape_text("text/plain")?;
-    }
-    let before = counted()?;
-    poll::until(Duration::from_secs(10), || {
-        let now = counted()?;
-        ensure!(now > before, "{now} bytes of scrapes were counted, no more than before");
-        Ok(())
-    })?;
-    agent.stop().map(drop)
+    let edges = Edges::of(&scrape, &interest)?;
+    ensure!(edges.0.is_empty(), "the agent shows its own scrapes: {:?}", edges.0);
+    let sum = |name| scrape.series(name).map(|(_, value)| value).sum();
+    Ok(OwnTraffic {
+        connections: sum("ridley_ebpf_own_connections_total"),
+        failed: sum("ridley_ebpf_own_failed_total"),
+        bytes: sum("ridley_ebpf_own_bytes_total"),
+    })
 }
 
 /// Who wants to know what observing costs can have it shown.
