@@ -208,7 +208,8 @@ impl Agent {
     }
 
     /// Checks what is said of connections while they are open: what was sent again, arrived out of order or waited for the
-    /// other end's window is what the kernel counts, and round-trip times keep coming that are the kernel's.
+    /// other end's window is what the kernel counts, handshakes took no longer than the client's calls to connect, and
+    /// round-trip times keep coming that are the kernel's.
     ///
     /// # Errors
     ///
@@ -253,6 +254,14 @@ impl Agent {
             ensure!(
                 (found - min_rtt).abs() < 1e-7,
                 "a least round-trip time of {found} s instead of {min_rtt} s"
+            );
+            // The first round trip is within the handshake, and that within the application's call to connect.
+            let found = of_case("ridley_link_connect_duration_seconds_sum", ("", ""));
+            let all_least = moment.truth().handshakes as f64 * (min_rtt * (1.0 - 1e-5) - 1e-9);
+            let all_most = moment.connecting.as_secs_f64();
+            ensure!(
+                (all_least..=all_most).contains(&found),
+                "handshakes took {found} s in all instead of {all_least} s to {all_most} s"
             );
             let n = of_case("ridley_link_rtt_seconds_count", ("", ""));
             let sum = of_case("ridley_link_rtt_seconds_sum", ("", ""));

@@ -1,5 +1,7 @@
 //! The truth about a case at a moment when nothing moves.
 
+use std::time::Duration;
+
 use crate::{
     edges::{Edges, Interest, Totals},
     world::Route,
@@ -14,6 +16,8 @@ pub struct Moment {
     pub interest: Interest,
     /// Those edges with what a correct observer has counted since before the first connection.
     pub edges: Edges,
+    /// How long the client's calls to connect took in all, which is no less than the handshakes.
+    pub connecting: Duration,
     /// What the peers cannot know to the byte.
     pub latitude: Option<Latitude>,
 }
@@ -45,7 +49,12 @@ impl Moment {
             response: it.response - before.response,
             ..it
         });
-        Self { edges: self.edges.since(&earlier.edges), latitude, ..self.clone() }
+        Self {
+            edges: self.edges.since(&earlier.edges),
+            connecting: self.connecting - earlier.connecting,
+            latitude,
+            ..self.clone()
+        }
     }
 
     /// Compares what was found with what must be.

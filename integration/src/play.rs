@@ -213,6 +213,7 @@ impl<'a> Play<'a> {
             Ok(client)
         })?;
         let least = (server.read, client.read);
+        let connecting = Duration::from_nanos(client.connecting);
         match victim {
             Side::Client => self.client()?.kill()?,
             Side::Server => self.server()?.kill()?,
@@ -246,6 +247,7 @@ impl<'a> Play<'a> {
             route: self.route,
             interest: self.interest(),
             edges: Edges(BTreeMap::from([(self.edge(), totals)])),
+            connecting,
             latitude: Some(Latitude { request: least.0, response: least.1, reasons }),
         })
     }
@@ -269,6 +271,7 @@ impl<'a> Play<'a> {
     }
 
     fn truth(&self, client: Report, server: Option<Report>) -> anyhow::Result<Moment> {
+        let connecting = Duration::from_nanos(client.connecting);
         let (edge, totals) = match (self.case.outcome, server) {
             (Outcome::Fails(reason), None) => self.failure(reason, &client)?,
             (Outcome::Timeout, Some(server)) => self.timeouts(&client, &server)?,
@@ -283,7 +286,13 @@ impl<'a> Play<'a> {
             None => BTreeMap::from([(edge, totals)]),
             Some(_) => self.legs(edge).map(|leg| (leg, totals.clone())).into(),
         };
-        Ok(Moment { route: self.route, interest: self.interest(), edges: Edges(edges), latitude: None })
+        Ok(Moment {
+            route: self.route,
+            interest: self.interest(),
+            edges: Edges(edges),
+            connecting,
+            latitude: None,
+        })
     }
 
     fn plan(&self, name: &str, side: Side, address: SocketAddr) -> anyhow::Result<Plan> {

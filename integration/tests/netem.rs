@@ -51,7 +51,7 @@ fn check_delay(rights: Rights, ms: u32) -> anyhow::Result<()> {
     let case = Case::new("late", script);
     let mut play = case.start(&world)?;
     let opened = play.holding()?;
-    let most = seconds(play.report()?.connecting);
+    let most = opened.connecting.as_secs_f64();
     let of_handshake = kernel::check_open_sockets(&world, &opened)?;
     agent.expect(&opened)?;
     play.go()?;
