@@ -28,7 +28,7 @@ pub use self::{
     skip::SkipReason,
     socket::{Role, Sent, SequenceNumbers, Socket, state},
     walk::{
-        BUCKETS_PER_CHUNK, MAX_CHAIN, MAX_ELEMENTS, MAX_FLAT_STEPS, MAX_SOCKETS, MAX_TABLES, Table,
-        WalkArguments, WalkState,
+        BUCKETS_PER_CHUNK, MAX_CHAIN, MAX_ELEMENTS, MAX_FLAT_STEPS, MAX_SOCKETS, MAX_TABLES, MAX_VISITED,
+        Table, WalkArguments, WalkState,
     },
 };

@@ -33,11 +33,16 @@ pub struct ListeningSocket {
     pub queued: u32,
     /// `sock.sk_max_ack_backlog`: how many may wait.
     pub queue_limit: u32,
-    /// When the kernel noted last that it answers by cookies, in the lower bits of its ticks; it notes that once a second
-    /// at most. 0 if it did not or that is unknown.
-    pub cookies_at: u32,
+    /// How many ticks ago the kernel noted that it answers by cookies, which it does once a second at most;
+    /// [`ListeningSocket::NO_COOKIES`] if it did not, or if that is unknown.
+    pub cookies_age: u32,
     /// Local port in host byte order.
     pub port: u16,
     /// Explicit padding. Always zero.
     pub reserved: u16,
+}
+
+impl ListeningSocket {
+    /// Stands for the age of a note that there is not.
+    pub const NO_COOKIES: u32 = u32::MAX;
 }

@@ -9,6 +9,10 @@ pub const MAX_SOCKETS: u32 = 4096;
 /// Most sockets of any state in one bucket, for the variant of `walk` that is called by `bpf_loop`.
 pub const MAX_CHAIN: u32 = 1 << 14;
 
+/// After how many sockets of any state the variants of `walk` that are not bounded by their steps begin no other bucket, for
+/// preemption is off.
+pub const MAX_VISITED: u32 = 1 << 15;
+
 /// How often the variants of `walk` and `boot` that visit the elements of a map can repeat themselves: so many sockets of
 /// any state in one bucket, and so many network namespaces.
 pub const MAX_ELEMENTS: u32 = 1 << 12;
@@ -92,8 +96,10 @@ pub struct WalkState {
     pub n_attempts: u32,
     /// Work of `walk`: 1 when the bucket's end was reached.
     pub done: u32,
-    /// Work of `walk`: 1 when there is no room for another socket.
+    /// Work of `walk`: 1 when the run should end: there is no room for another socket, or enough were visited.
     pub full: u32,
+    /// Work of `walk`: how many sockets of any state it has visited.
+    pub n_visited: u32,
     /// Work of `walk`: buckets of the chunk that are not empty.
     pub n_pending: u32,
     /// Work of `walk`: how many of them were begun.
@@ -102,6 +108,8 @@ pub struct WalkState {
     pub mask: u32,
     /// Work of `walk`: the argument.
     pub with_ends: u32,
+    /// Explicit padding. Always zero.
+    pub reserved: u32,
     /// Work of `walk`: the argument.
     pub buckets: u64,
     /// Work of both: the list node it is at.

@@ -11,7 +11,7 @@ use abi::{
 
 use crate::{
     cgroup,
-    kernel::{constant, current_net, offset, read, read_into, zero},
+    kernel::{constant, current_net, offset, read, read_into, ticks, zero},
     maps::{self, count_skipped, walk_state},
     sample::{self, Common},
     walk::{CONTINUE, MAX_ATTEMPTS, STOP, hashinfo_of},
@@ -137,19 +137,27 @@ fn copy(to: &mut ListeningSocket, socket: u64, common: &Common) {
     read_into(&mut to.queued, socket + offset!(sock_ack_backlog));
     read_into(&mut to.queue_limit, socket + offset!(sock_max_ack_backlog));
     to.port = sample::local_port(socket);
-    if constant!(tcp_ts_recent_stamp) != Offsets::ABSENT {
-        read_into(&mut to.cookies_at, cookie_stamp_of(socket));
-    }
+    to.cookies_age = cookies_age(socket);
 }
 
-/// Returns where the kernel notes that a socket answers by cookies: sockets that share a port note it together.
+/// Returns how many ticks ago the kernel noted that a socket answers by cookies.
+///
+/// Sockets that share a port note it together, in what they have in common. One that no longer shares it goes on alone and
+/// keeps that, so that the younger note counts.
 /// <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp.h#L588>
 #[inline(always)]
-fn cookie_stamp_of(socket: u64) -> u64 {
-    let group: u64 = read(socket + offset!(sock_reuseport_cb));
-    if group == 0 {
-        socket + offset!(tcp_ts_recent_stamp)
-    } else {
-        group + offset!(reuseport_synq_overflow_ts)
+fn cookies_age(socket: u64) -> u32 {
+    if constant!(tcp_ts_recent_stamp) == Offsets::ABSENT {
+        return ListeningSocket::NO_COOKIES;
     }
+    let group: u64 = read(socket + offset!(sock_reuseport_cb));
+    let in_common = if group == 0 { 0 } else { read(group + offset!(reuseport_synq_overflow_ts)) };
+    age_of_note(read(socket + offset!(tcp_ts_recent_stamp))).min(age_of_note(in_common))
+}
+
+/// Returns the age of a time in ticks, of which the kernel keeps the lower bits; zero is no time.
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is what is compared with")]
+#[inline(always)]
+fn age_of_note(time: u32) -> u32 {
+    if time == 0 { ListeningSocket::NO_COOKIES } else { (ticks() as u32).wrapping_sub(time) }
 }

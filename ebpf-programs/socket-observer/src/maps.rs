@@ -118,9 +118,9 @@ impl Lodger {
 /// Handshakes of sockets whose addresses are alike.
 ///
 /// An array of these and not a hash map, whose insertion, lookup and removal cost a tenth of all that a short connection
-/// costs. It has no lock. Where two CPUs write the same words at the same time one of the handshakes is lost, uncounted, and
-/// never mistaken for another: each is sealed. The writes take nanoseconds and there are thousands of places, so that it is
-/// one of tens of millions at ten thousand connections a second.
+/// costs. It has no lock. Where two CPUs write the same words at the same time, or one after the other when a program is
+/// preempted in between, one of the handshakes is lost, uncounted, and never mistaken for another: each is sealed. There are
+/// thousands of places, so that it is one of tens of millions at ten thousand connections a second.
 #[repr(C)]
 pub(crate) struct HandshakePlace {
     /// [`Handshake::seal`] of each; zero where there is none.

@@ -58,18 +58,16 @@ fn act(socket: u64, old: u8, new: u8, by: Lodger) -> bool {
         return true;
     }
     let is_of_interest = new == LISTEN
-        || new == ESTABLISHED && matches!(old, SYN_SENT | SYN_RECV)
+        || is_begin(old, new)
         || new == CLOSE && (is_connected(old) || matches!(old, SYN_SENT | SYN_RECV | LISTEN));
-    if is_of_interest {
-        return with_room(by, |room| record(room, socket, old, new, by)).is_some();
-    }
-    if old == SYN_RECV {
-        // Two ends that connect to each other at the same time, and the application closes before they have.
-        if let Some(place) = HandshakePlace::of(socket) {
-            place.take(socket);
-        }
-    }
-    true
+    !is_of_interest || with_room(by, |room| record(room, socket, old, new, by)).is_some()
+}
+
+/// Returns whether a connection begins. It may pass by ESTABLISHED: an application that was given what came with a Fast Open
+/// closes before the client's answer, or one of two ends that connect to each other at the same time.
+#[inline(always)]
+const fn is_begin(old: u8, new: u8) -> bool {
+    old == SYN_SENT && new == ESTABLISHED || old == SYN_RECV && is_connected(new)
 }
 
 // SCTP and MPTCP announce their changes by the same trace point; MPTCP's subflows are TCP sockets of their own.
@@ -89,7 +87,7 @@ fn record(room: &mut Room, socket: u64, old: u8, new: u8, by: Lodger) {
     }
     let change = Change { socket, old, by };
     match (old, new) {
-        (_, ESTABLISHED) => change.record_opened(room),
+        (old, new) if is_begin(old, new) => change.record_opened(room),
         (_, LISTEN) => record_listener(&room.sock, socket, RecordKind::Listening),
         (LISTEN, _) => record_listener(&room.sock, socket, RecordKind::Unlistened),
         (SYN_SENT | SYN_RECV, _) => change.record_failed(room),

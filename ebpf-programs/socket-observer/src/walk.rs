@@ -13,7 +13,7 @@
 
 use core::ptr::null_mut;
 
-use abi::{BUCKETS_PER_CHUNK, MAX_CHAIN, MAX_FLAT_STEPS, SkipReason, Socket, WalkState, state};
+use abi::{BUCKETS_PER_CHUNK, MAX_CHAIN, MAX_FLAT_STEPS, MAX_VISITED, SkipReason, Socket, WalkState, state};
 use aya_ebpf::{
     cty::c_void,
     helpers::{bpf_loop, generated::bpf_for_each_map_elem},
@@ -215,6 +215,7 @@ fn begin(buckets: u64, mask: u32, first: u32, with_ends: u32) -> bool {
     walk.with_ends = with_ends;
     walk.n_sockets = 0;
     walk.n_skipped = 0;
+    walk.n_visited = 0;
     walk.full = 0;
     true
 }
@@ -285,6 +286,11 @@ impl Step for Chain {
         if idx >= walk.n_pending {
             return STOP;
         }
+        if walk.n_visited >= MAX_VISITED {
+            walk.next_bucket = scratch.pending_bucket[(idx & (BUCKETS_PER_CHUNK - 1)) as usize];
+            walk.full = 1;
+            return STOP;
+        }
         begin_chain(walk, scratch, idx);
         R::repeat::<Node>(MAX_CHAIN);
         let Some(walk) = walk_state() else { return STOP };
@@ -343,6 +349,7 @@ fn visit_node(walk: &mut WalkState, scratch: &mut Scratch) -> i64 {
     if node & 1 != 0 || node == 0 {
         return end_chain(walk, node);
     }
+    walk.n_visited += 1;
     let socket = node - offset!(common_nulls_node);
     // Handshakes and TIME_WAIT stand in the table too; some are not even whole sockets.
     if state::is_connected(read(socket + offset!(common_state))) {

@@ -9,7 +9,7 @@ use std::{
 use abi::ListeningSocket;
 use model::{Endpoint, Interval, Listener, Local, Process, Transport, UnixNanos};
 
-use crate::connection::address;
+use crate::{clock::Moment, connection::address};
 
 /// More listening sockets than a node has; what comes later is left out, and counted.
 const MAX_SOCKETS: usize = 1 << 14;
@@ -28,7 +28,8 @@ pub(crate) struct AcceptQueues {
     // Those that there is something to report of, each once.
     due: VecDeque<Key>,
     walk: u64,
-    walked_at: UnixNanos,
+    now: Moment,
+    walked_at: Option<Moment>,
     // Whether the last walk found every socket, so that one which it did not find is younger.
     knows_all: bool,
     has_left_out: bool,
@@ -52,7 +53,6 @@ struct Queue {
     drops: u32,
     queued: u32,
     limit: u32,
-    cookies_at: u32,
     // Since when nothing was reported, what it has dropped since, and for how long it has answered by cookies.
     reported_at: UnixNanos,
     unreported: u64,
@@ -63,21 +63,22 @@ struct Queue {
 }
 
 impl AcceptQueues {
-    /// Begins a walk.
-    pub(crate) fn begin_walk(&mut self) {
+    /// Begins to take what a walk found at a moment.
+    pub(crate) fn begin_walk(&mut self, now: Moment) {
         self.walk += 1;
+        self.now = now;
         self.has_left_out = false;
     }
 
-    /// Takes a socket that the walk found; `process` tells whose it is. Returns whether there was room for it.
+    /// Takes a socket that the walk found; `process` tells whose it is, and `cookies_age` how long ago the kernel noted that
+    /// it answers by cookies. Returns whether there was room for it.
     pub(crate) fn on_socket(
         &mut self,
         socket: &ListeningSocket,
         process: impl FnOnce(Key) -> Option<Process>,
-        now: UnixNanos,
+        cookies_age: Option<Duration>,
     ) -> bool {
-        let ListeningSocket { inode, netns, port, drops, queued, queue_limit, cookies_at, cgroup, .. } =
-            *socket;
+        let ListeningSocket { inode, netns, port, drops, queued, queue_limit, cgroup, .. } = *socket;
         let key = Key { netns, address: address(socket.address), port, inode };
         let is_full = self.queues.len() >= MAX_SOCKETS;
         let queue = match self.queues.entry(key) {
@@ -88,15 +89,16 @@ impl AcceptQueues {
             }
             Entry::Vacant(entry) => {
                 // What a socket dropped before it could be known is not counted, but of one that is younger it is.
-                let (drops, cookies_at, reported_at) =
-                    if self.knows_all { (0, 0, self.walked_at) } else { (drops, cookies_at, now) };
+                let (drops, reported_at) = match self.walked_at {
+                    Some(walked_at) if self.knows_all => (0, walked_at.wall),
+                    _ => (drops, self.now.wall),
+                };
                 entry.insert(Queue {
                     cgroup,
                     process: None,
                     drops,
                     queued,
                     limit: queue_limit,
-                    cookies_at,
                     reported_at,
                     unreported: 0,
                     unreported_cookies: Duration::ZERO,
@@ -107,11 +109,12 @@ impl AcceptQueues {
             }
         };
         queue.unreported = queue.unreported.saturating_add(growth(queue.drops, drops).into());
-        if cookies_at != 0 && cookies_at != queue.cookies_at {
-            let since_walk = Duration::from_nanos(now.0.saturating_sub(self.walked_at.0));
+        let since_walk = self.walked_at.map(|it| self.now.since(it));
+        if let (Some(age), Some(since_walk)) = (cookies_age, since_walk)
+            && age <= since_walk
+        {
             queue.unreported_cookies += since_walk.max(COOKIE_NOTE);
         }
-        queue.cookies_at = cookies_at;
         queue.process = queue.process.take().or_else(|| process(key));
         queue.drops = drops;
         queue.queued = queued;
@@ -124,9 +127,9 @@ impl AcceptQueues {
 
     /// Ends a walk. A socket that a complete one did not find listens no more: nobody waits and nobody may. What it dropped
     /// since it was found last is not known.
-    pub(crate) fn end_walk(&mut self, is_complete: bool, now: UnixNanos) {
-        let Self { queues, due, walk, walked_at, knows_all, has_left_out } = self;
-        *walked_at = now;
+    pub(crate) fn end_walk(&mut self, is_complete: bool) {
+        let Self { queues, due, walk, now, walked_at, knows_all, has_left_out } = self;
+        *walked_at = Some(*now);
         *knows_all = is_complete && !*has_left_out;
         queues.retain(|key, queue| {
             if queue.walk == *walk {
@@ -154,15 +157,15 @@ impl AcceptQueues {
         max: usize,
         mut local: impl FnMut(Key, Option<&Process>, u64) -> Option<Local>,
     ) -> Vec<Listener> {
-        let Self { queues, due, walked_at, .. } = self;
+        let Self { queues, due, now, .. } = self;
         let mut reports = Vec::with_capacity(max.min(due.len()));
         while reports.len() < max
             && let Some(key) = due.pop_front()
         {
             let Some(queue) = queues.get_mut(&key) else { continue };
             queue.is_due = false;
-            let interval = Interval { start: queue.reported_at, end: *walked_at };
-            queue.reported_at = *walked_at;
+            let interval = Interval { start: queue.reported_at, end: now.wall };
+            queue.reported_at = now.wall;
             let dropped = std::mem::take(&mut queue.unreported);
             let cookies = std::mem::take(&mut queue.unreported_cookies);
             let Some(local) = local(key, queue.process.as_ref(), queue.cgroup) else { continue };
@@ -230,25 +233,20 @@ mod tests {
     #[test]
     fn the_time_of_cookies_is_that_between_walks_that_see_them_noted() {
         let mut queues = AcceptQueues::default();
-        let mut walk = |second: u64, cookies_at: &[u32]| {
-            let now = UnixNanos(second * 1_000_000_000);
-            queues.begin_walk();
-            for (inode, cookies_at) in (1..).zip(cookies_at) {
-                queues.on_socket(
-                    &ListeningSocket { cookies_at: *cookies_at, ..socket(inode, 0) },
-                    |_| None,
-                    now,
-                );
+        let mut walk = |millisecond: u64, ages: &[Option<u64>]| {
+            queues.begin_walk(Moment { boot: millisecond * 1_000_000, wall: UnixNanos(1) });
+            for (inode, age) in (1..).zip(ages) {
+                queues.on_socket(&socket(inode, 0), |_| None, age.map(Duration::from_secs));
             }
-            queues.end_walk(true, now);
+            queues.end_walk(true);
             let reports = queues.take_reports(usize::MAX, local);
             reports.iter().map(|it| it.cookies.as_secs()).collect::<Vec<_>>()
         };
-        assert_eq!(walk(100, &[7]), [0], "before anybody looked");
-        assert_eq!(walk(110, &[7, 0]), [0, 0]);
-        assert_eq!(walk(120, &[9, 0, 8]), [10, 0, 10], "the last is new");
-        assert_eq!(walk(130, &[9, 0, 0]), [0, 0, 0], "it joined a group that has noted nothing");
-        assert_eq!(walk(130, &[10, 0, 1]), [1, 0, 1], "what is noted stands for a second");
+        assert_eq!(walk(100_000, &[Some(0)]), [0], "nobody looked before");
+        assert_eq!(walk(110_000, &[Some(3), None]), [10, 0]);
+        assert_eq!(walk(120_000, &[Some(13), None, Some(1)]), [0, 0, 10], "the last is new");
+        assert_eq!(walk(130_000, &[None, Some(500), None]), [0, 0, 0], "the second joined an old group");
+        assert_eq!(walk(130_100, &[Some(0), None, None]), [1, 0, 0], "what is noted stands for a second");
     }
 
     /// A pipeline that does not take reports gets what they would have told in a later one.
@@ -342,12 +340,12 @@ mod tests {
     fn there_is_no_room_for_any_number() {
         let mut queues = AcceptQueues::default();
         let n = MAX_SOCKETS as u64;
-        queues.begin_walk();
-        let mut find = |inode| queues.on_socket(&socket(inode, 9), |_| None, UnixNanos(0));
+        queues.begin_walk(MOMENT);
+        let mut find = |inode| queues.on_socket(&socket(inode, 9), |_| None, None);
         assert!((0..n).all(&mut find));
         assert!(!find(n));
         assert!(find(0), "one that is known");
-        queues.end_walk(true, UnixNanos(0));
+        queues.end_walk(true);
         queues.queues.clear();
         queues.due.clear();
         walk(&mut queues, &[socket(n, 9)]);
@@ -355,6 +353,8 @@ mod tests {
     }
 
     const LIMIT: u32 = 128;
+
+    const MOMENT: Moment = Moment { boot: 1, wall: UnixNanos(1) };
 
     fn walk(queues: &mut AcceptQueues, sockets: &[ListeningSocket]) {
         walk_as(queues, sockets, true);
@@ -365,11 +365,11 @@ mod tests {
     }
 
     fn walk_as(queues: &mut AcceptQueues, sockets: &[ListeningSocket], is_complete: bool) {
-        queues.begin_walk();
+        queues.begin_walk(MOMENT);
         for socket in sockets {
-            assert!(queues.on_socket(socket, |_| None, UnixNanos(1)));
+            assert!(queues.on_socket(socket, |_| None, None));
         }
-        queues.end_walk(is_complete, UnixNanos(1));
+        queues.end_walk(is_complete);
     }
 
     /// Compares what is reported: inode number, drops, and limit of the queue.

@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// The only place where the one is turned into the other. Each reading of the clocks follows what happened to the wall
 /// clock since, so that a step of it moves later times and leaves earlier ones as they were reported. How long a connection
 /// lived is told by the programs' clock alone: its end is as far from its begin as it was there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moment {
     /// Nanoseconds since boot, `CLOCK_BOOTTIME`, which the programs read.
     pub(crate) boot: u64,

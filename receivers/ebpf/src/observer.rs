@@ -15,7 +15,7 @@ use aya::{
 };
 
 use component::ErrorChain;
-use tracing::debug;
+use tracing::{debug, info};
 
 use self::misses::Misses;
 use crate::{
@@ -129,7 +129,14 @@ impl Observer {
             .load(OBJECT)
             .map_err(|source| LoadError::CreateMaps(Box::new(source)))?;
         let variant = load_first(&mut programs, variants)?;
-        debug!(by = variant.by, "sockets are walked");
+        if variant == VARIANTS[0] {
+            debug!(by = variant.by, "sockets are walked");
+        } else {
+            info!(
+                by = variant.by,
+                "sockets are walked in smaller steps, for what this kernel lets programs repeat"
+            );
+        }
         load_program(&mut programs, NAME_CGROUP)?;
         let mut has_listening = offsets.hashinfo_listening != Offsets::ABSENT;
         if has_listening && let Err(error) = load_program(&mut programs, WALK_LISTENING) {

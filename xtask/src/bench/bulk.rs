@@ -31,7 +31,13 @@ pub(super) fn throughput(binary: &Path, rounds: usize, report: &mut Report) -> a
     let figures = Rounds::measure(binary, rounds, Duration::ZERO, gigabits_per_second)?;
     report.add("one busy connection, agent off", figures.off, "Gbit/s", Budget::None);
     report.add("one busy connection, agent on", figures.on, "Gbit/s", Budget::None);
-    report.add("one busy connection, on / off", figures.ratio, "", Budget::AtLeast(0.99));
+    report.add_within(
+        "one busy connection, on / off",
+        figures.ratio,
+        figures.interval(),
+        "",
+        Budget::AtLeast(0.99),
+    );
     report.add("one busy connection: agent's CPU", figures.agent_cpu * 100.0, "% of a core", Budget::None);
     report.note(format!(
         "Bulk throughput is the median of {rounds} rounds of runs of {RUN_SECS}s: `iperf3` over loopback, client and server \

@@ -21,6 +21,8 @@ pub(super) struct Report {
 struct Figure {
     what: &'static str,
     value: f64,
+    // Between what the value is, as far as can be told.
+    interval: (f64, f64),
     unit: &'static str,
     budget: Budget,
 }
@@ -28,7 +30,19 @@ struct Figure {
 impl Report {
     /// Adds a figure, and tells it at once.
     pub(super) fn add(&mut self, what: &'static str, value: f64, unit: &'static str, budget: Budget) {
-        let figure = Figure { what, value, unit, budget };
+        self.add_within(what, value, (value, value), unit, budget);
+    }
+
+    /// Adds a figure of which it is known between what it is, and tells it at once.
+    pub(super) fn add_within(
+        &mut self,
+        what: &'static str,
+        value: f64,
+        interval: (f64, f64),
+        unit: &'static str,
+        budget: Budget,
+    ) {
+        let figure = Figure { what, value, interval, unit, budget };
         eprintln!("bench: {what}: {} {unit}{}", shown(value), figure.verdict());
         self.figures.push(figure);
     }
@@ -48,14 +62,15 @@ impl Report {
 {machine}; measured by {how}.
 
 Both ends of every connection, the tools that make the load and the agent share this machine's cores. A budget is a
-promise of the design; what does not meet it is work to do.
+promise of the design; what does not meet it is work to do. It is not decided where what is known of a figure, told below the
+table, is on both sides of its budget.
 
 | what | measured | budget | |
 | --- | ---: | ---: | --- |
 "
         );
         for figure in &self.figures {
-            let Figure { what, value, unit, budget } = figure;
+            let Figure { what, value, interval: _, unit, budget } = figure;
             let budget = match budget {
                 Budget::AtMost(limit) => format!("<= {}", shown(*limit)),
                 Budget::AtLeast(limit) => format!(">= {}", shown(*limit)),
@@ -78,12 +93,17 @@ promise of the design; what does not meet it is work to do.
 
 impl Figure {
     fn verdict(&self) -> &'static str {
+        let (least, most) = self.interval;
         let met = match self.budget {
-            Budget::AtMost(limit) => self.value <= limit,
-            Budget::AtLeast(limit) => self.value >= limit,
+            Budget::AtMost(limit) => (least <= limit, most <= limit),
+            Budget::AtLeast(limit) => (least >= limit, most >= limit),
             Budget::None => return "",
         };
-        if met { " met" } else { " **not met**" }
+        match met {
+            (true, true) => " met",
+            (false, false) => " **not met**",
+            _ => " not decided",
+        }
     }
 }
 
@@ -107,6 +127,7 @@ mod tests {
         let mut report = Report::default();
         report.add("size", 7.25, "MB", Budget::AtMost(25.0));
         report.add("ratio", 0.9, "", Budget::AtLeast(0.97));
+        report.add_within("another ratio", 1.01, (0.98, 1.03), "", Budget::AtLeast(0.99));
         report.add("load", 4_999.6, "connections/s", Budget::None);
         report.note("A note.".to_owned());
         let text = report.markdown("A machine", "hand");
@@ -116,6 +137,7 @@ mod tests {
             "\
 | size | 7.25 MB | <= 25 | met |
 | ratio | 0.900  | >= 0.970 | **not met** |
+| another ratio | 1.01  | >= 0.990 | not decided |
 | load | 5000 connections/s |  |  |
 
 A note.

@@ -65,18 +65,24 @@ impl Rounds {
         }
     }
 
+    /// Returns between what the median ratio of very many rounds is, with 95 % certainty; of too few, anything.
+    pub(super) fn interval(&self) -> (f64, f64) {
+        match n_outside(self.ratios.len()) {
+            Some(n) => (self.ratios[n], self.ratios[self.ratios.len() - 1 - n]),
+            None => (f64::NEG_INFINITY, f64::INFINITY),
+        }
+    }
+
     /// Says how far the rounds lie apart, and what the machine does without any agent.
     pub(super) fn spread(&self) -> String {
         let ends =
             |it: &[f64]| (it.first().copied().unwrap_or(f64::NAN), it.last().copied().unwrap_or(f64::NAN));
         let ((least, most), (less, more)) = (ends(&self.ratios), ends(&self.repeats));
-        let certain = match n_outside(self.ratios.len()) {
-            Some(n) => format!(
-                "with 95 % certainty the median of very many is between {:.3} and {:.3}",
-                self.ratios[n],
-                self.ratios[self.ratios.len() - 1 - n]
-            ),
-            None => "too few to tell where the median of very many is".to_owned(),
+        let certain = match self.interval() {
+            (low, high) if low.is_finite() => {
+                format!("with 95 % certainty the median of very many is between {low:.3} and {high:.3}")
+            }
+            _ => "too few to tell where the median of very many is".to_owned(),
         };
         format!(
             "A round is one run without the agent, two with it and one without. Its ratio was between {least:.3} and \

@@ -44,6 +44,18 @@ pub(crate) fn cpu_time(stat: &str) -> anyhow::Result<Duration> {
     }
 }
 
+/// How many connections are over and still remembered by the kernel, of this network namespace.
+pub(crate) fn n_in_time_wait() -> anyhow::Result<u64> {
+    let sockstat = fs::read_to_string("/proc/net/sockstat").context("cannot read /proc/net/sockstat")?;
+    time_wait_of(&sockstat).with_context(|| format!("/proc/net/sockstat says {sockstat:?}"))
+}
+
+fn time_wait_of(sockstat: &str) -> Option<u64> {
+    let mut words = sockstat.lines().find_map(|it| it.strip_prefix("TCP:"))?.split_whitespace();
+    words.find(|it| *it == "tw")?;
+    words.next()?.parse().ok()
+}
+
 fn duration(ticks: u64) -> Duration {
     Duration::from_millis(ticks * 1_000 / TICKS_PER_SEC)
 }
@@ -77,6 +89,13 @@ mod tests {
     fn idle_and_waiting_are_not_busy() {
         let stat = "cpu  100 20 3 9000 800 4 5 6 0 0\ncpu0 50 10 1 4500 400 2 2 3 0 0\n";
         assert_eq!(busy_ticks(stat).unwrap(), 100 + 20 + 3 + 4 + 5 + 6);
+    }
+
+    #[test]
+    fn connections_that_are_over_are_those_of_tcp() {
+        let text = "sockets: used 9\nTCP: inuse 5 orphan 0 tw 12 alloc 7 mem 3\nUDP: inuse 2 tw 1\n";
+        assert_eq!(time_wait_of(text), Some(12));
+        assert_eq!(time_wait_of("TCP6: inuse 5\n"), None);
     }
 
     /// The name of a process may look like the fields behind it.

@@ -131,7 +131,6 @@ fn section(options: &Options, minutes: &[Minute], memory: &Memory, skipped: f64)
         Row::at_most("growth when warm, MiB in an hour", resident.growth_per_hour(warm), MOST_GROWTH_MIB),
         Row::told("kernel memory of maps, MiB: first, last, most", maps.told(2)),
         Row::at_most("the most", maps.most(), MOST_MAPS_MIB),
-        Row::at_most("the most, over the first", maps.most() / maps.first(), 1.0),
     ];
     for (map, entries) in entries {
         rows.push(Row::told(

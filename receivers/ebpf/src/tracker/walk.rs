@@ -83,17 +83,19 @@ impl Tracker {
         is_complete: bool,
         moment: Moment,
     ) {
-        let Self { accept_queues, listeners, metrics, .. } = self;
-        accept_queues.begin_walk();
+        let Self { accept_queues, listeners, metrics, tick, .. } = self;
+        accept_queues.begin_walk(moment);
         for socket in sockets {
             let process = |key: accept_queues::Key| {
                 listeners.of_inode(key.netns, key.port, key.inode).map(|it| it.process.clone())
             };
-            if !accept_queues.on_socket(socket, process, moment.wall) {
+            let knows_age = socket.cookies_age != ListeningSocket::NO_COOKIES && !tick.is_zero();
+            let cookies_age = knows_age.then(|| tick.saturating_mul(socket.cookies_age));
+            if !accept_queues.on_socket(socket, process, cookies_age) {
                 metrics.unwatched_queues.add(1);
             }
         }
-        accept_queues.end_walk(is_complete, moment.wall);
+        accept_queues.end_walk(is_complete);
     }
 
     /// Takes note of how long a tick of the kernel's clock takes; durations that it counts in ticks are zero until then.
