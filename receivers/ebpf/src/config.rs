@@ -35,7 +35,7 @@ pub struct Config {
     ///
     /// The default holds about 10000 records, which are four for a connection with both ends on this host. What finds no
     /// room is counted in `ridley.ebpf.skipped` with the reason `ring_full`, and repaired by the next samples as far as the
-    /// connection lives on.
+    /// connection lives on, but for the client's process.
     pub ring_bytes: NonZeroU32,
 
     /// Most connections followed at a time, about 400 bytes each.

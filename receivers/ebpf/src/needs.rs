@@ -213,7 +213,7 @@ fn process_names(status: &str) -> Need {
             [(name, _)] => format!("{name} is not granted"),
             _ => "not granted".to_owned(),
         },
-        remedy: "grant both, or run as root outside of a container; without them such ends are named by their container or unit, or later",
+        remedy: "grant both, or run as root outside of a container; without them such ends are named by their container or unit, or are `unknown`, servers until they listen again",
     }
 }
 
