@@ -43,9 +43,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             endpoint: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
-            // 18 series for each of 20,000 links whose connections end as they should, and three for as many servers that
+            // 18 series for each of 20,000 links whose connections end as they should, and four for as many servers that
             // listen: where the limits of `links` end. A link that has every reason for an end and for a failure has 28.
-            max_series: NonZeroUsize::new(420_000).expect("420 000 is not zero"),
+            max_series: NonZeroUsize::new(440_000).expect("440 000 is not zero"),
             metric_expiration: Duration::from_mins(5),
             final_scrape_wait: Duration::from_secs(5),
             without_scope_info: true,
