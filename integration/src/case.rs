@@ -80,6 +80,8 @@ pub enum Outcome {
     ServerReset,
     /// The client gives up what is not answered.
     Timeout,
+    /// One end's kernel gives it up, because the harness tells it to: the last step is [`Step::Abort`].
+    Aborted(Side),
     /// It is never established, for this reason.
     Fails(&'static str),
 }

@@ -130,6 +130,12 @@ fn endings() -> Vec<Case> {
         outcome: Outcome::Timeout,
         ..crowd(name, n, n, &[exchange(500, 600), Step::Hold, Step::SendInVain { bytes: 3000, asks }])
     };
+    let aborted = |name, path, family, of| Case {
+        path,
+        family,
+        outcome: Outcome::Aborted(of),
+        ..crowd(name, 5, 5, &[exchange(12_345, 54_321), Step::Hold, Step::Abort { of }])
+    };
     let waiting = |name, path| {
         let mut case = crowd(name, 30, 30, &[Step::Hold, close(Server)]);
         case.traffic.sockets = Sockets::NeverAccepted;
@@ -181,6 +187,15 @@ fn endings() -> Vec<Case> {
             30,
             true,
         ),
+        aborted("client_aborted_by_its_kernel", Path::TwoNodes, Family::Ipv4, Client),
+        aborted("client_aborted_by_its_kernel_over_loopback", Path::Loopback, Family::Ipv6, Client),
+        aborted(
+            "client_aborted_by_its_kernel_behind_a_service_over_ipv6",
+            Path::Service,
+            Family::Ipv6,
+            Client,
+        ),
+        aborted("server_aborted_by_its_kernel", Path::TwoNodes, Family::Ipv4, Server),
         waiting("server_ends_without_accepting", Path::TwoNodes),
         waiting("server_ends_without_accepting_over_loopback", Path::Loopback),
         Case {

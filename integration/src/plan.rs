@@ -189,6 +189,11 @@ pub enum Step {
         /// Whether it asks for the error again and again, so that it has it as soon as there is one.
         asks: bool,
     },
+    /// Both ends wait until the kernel gives the connection up, because the harness tells it to.
+    Abort {
+        /// Whose kernel.
+        of: Side,
+    },
     /// Both ends write and read at the same time until the connection is broken, because the harness kills one of them.
     UntilBroken,
 }
@@ -258,6 +263,8 @@ pub enum Ending {
     PeerReset,
     /// The other side was killed.
     Broken,
+    /// This side's kernel was told to give the connection up.
+    Aborted,
     /// The other side did not answer any more.
     TimedOut,
 }

@@ -126,6 +126,9 @@ impl<'a> Play<'a> {
         if self.case.traffic.sockets == Sockets::NeverAccepted {
             self.server()?.stop()?;
         }
+        if let Outcome::Aborted(side) = self.case.outcome {
+            self.world.abort_connections(&self.route, side)?;
+        }
         let moment = match self.case.victim {
             Some(victim) => self.kill(victim)?,
             None if self.case.outcome == Outcome::Timeout => self.stop()?,
@@ -368,16 +371,20 @@ impl<'a> Play<'a> {
         let (reason, client_was_reset, server_was_reset) = match outcome {
             Outcome::Normal => ("normal", 0, 0),
             Outcome::ClientReset => ("client_reset", 0, closed),
-            Outcome::ServerReset => ("server_reset", closed, 0),
+            // The client hears of a reset, and not why.
+            Outcome::ServerReset | Outcome::Aborted(Side::Server) => ("server_reset", closed, 0),
+            Outcome::Aborted(Side::Client) => ("aborted", 0, closed),
             Outcome::Timeout | Outcome::Fails(_) => unreachable!("they are judged by other rules"),
         };
-        for (report, expected) in [(client, client_was_reset), (server, server_was_reset)] {
-            let resets = report.ended.get(&Ending::PeerReset).copied().unwrap_or_default();
-            ensure!(
-                resets == expected,
-                "a peer saw {resets} resets, expected {expected} ({:?})",
-                report.ended
-            );
+        let aborts = |side| if outcome == Outcome::Aborted(side) { closed } else { 0 };
+        for (report, ending, what, expected) in [
+            (client, Ending::PeerReset, "resets", client_was_reset),
+            (server, Ending::PeerReset, "resets", server_was_reset),
+            (client, Ending::Aborted, "aborts", aborts(Side::Client)),
+            (server, Ending::Aborted, "aborts", aborts(Side::Server)),
+        ] {
+            let found = report.ended.get(&ending).copied().unwrap_or_default();
+            ensure!(found == expected, "a peer saw {found} {what}, expected {expected} ({:?})", report.ended);
         }
         let closed_by_reason = (closed > 0).then(|| (reason.to_owned(), closed));
         let totals = Totals {

@@ -26,6 +26,7 @@ use anyhow::{Context, anyhow, ensure};
 
 use crate::{
     command::{run, run_with_input},
+    plan::Side,
     poll,
 };
 
@@ -330,6 +331,21 @@ impl World {
     pub fn lose_some(&self, route: &Route) -> anyhow::Result<()> {
         self.add_fault(route.client, "lossy", route.dial.port())?;
         self.add_fault(route.server, "lossy", route.listen.port())
+    }
+
+    /// Has the kernel give up the connections of a route at one end, as `ss -K` does.
+    ///
+    /// # Errors
+    ///
+    /// There are none; the kernel cannot, for which it needs `CONFIG_INET_DIAG_DESTROY`; or `ss` fails.
+    pub fn abort_connections(&self, route: &Route, of: Side) -> anyhow::Result<()> {
+        let (namespace, filter) = match of {
+            Side::Client => (route.client, format!("dport = :{}", route.dial.port())),
+            Side::Server => (route.server, format!("sport = :{}", route.listen.port())),
+        };
+        let aborted = self.run_in(namespace, "ss", &["-HKtn", "state", "connected", &filter])?;
+        ensure!(!aborted.is_empty(), "`ss -K` gave nothing up; has the kernel `CONFIG_INET_DIAG_DESTROY`?");
+        Ok(())
     }
 
     /// Makes a pod send each segment as a packet of its own. Otherwise the kernel hands many on as one, as far as cables go

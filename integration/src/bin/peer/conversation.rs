@@ -131,7 +131,7 @@ impl<'a> Conversation<'a> {
                 self.end(Ending::SentReset);
                 Ok(())
             }
-            Step::Reset { .. } => {
+            Step::Reset { .. } | Step::Abort { .. } => {
                 let ending = self.read_end().await?;
                 self.end(ending);
                 Ok(())
@@ -242,6 +242,7 @@ impl<'a> Conversation<'a> {
             Ok(0) => Ok(Ending::PeerClosed),
             Ok(_) => bail!("more arrived than the script says"),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(Ending::PeerReset),
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => Ok(Ending::Aborted),
             Err(error) => Err(error.into()),
         }
     }
