@@ -50,6 +50,8 @@ pub enum Fault {
     NobodyListens,
     /// The server's side drops everything.
     ArrivalsDropped,
+    /// Nobody listens, but the client hears of it only after a `SYN` that crosses its own.
+    RefusalsCrossed,
     /// Both sides lose some packets.
     Loss,
     /// From the first hold on the server's side drops everything.
@@ -146,6 +148,7 @@ impl Case {
         match self.fault {
             Fault::None | Fault::NobodyListens | Fault::Silence => {}
             Fault::ArrivalsDropped => world.drop_arrivals(&route)?,
+            Fault::RefusalsCrossed => world.cross_refusals(&route)?,
             Fault::Loss => world.lose_some(&route)?,
         }
         Play::listen(self, world, route, number)

@@ -259,6 +259,8 @@ fn failures() -> Vec<Case> {
         attempts("unreachable_over_ipv6", Path::Nowhere, Family::Ipv6, Fault::None, "unreachable"),
         attempts("service_without_pods", Path::EmptyService, Family::Ipv4, Fault::None, "refused"),
         attempts("service_without_pods_over_ipv6", Path::EmptyService, Family::Ipv6, Fault::None, "refused"),
+        attempts("reset", Path::TwoNodes, Family::Ipv4, Fault::RefusalsCrossed, "reset"),
+        attempts("reset_over_ipv6", Path::OneNode, Family::Ipv6, Fault::RefusalsCrossed, "reset"),
         canceled("canceled", Family::Ipv4),
         canceled("canceled_over_ipv6", Family::Ipv6),
     ]

@@ -197,10 +197,14 @@ table inet faults {
     set unheard {
         type inet_service
     }
+    set crossed {
+        type inet_service
+    }
     chain input {
         type filter hook input priority filter
         tcp dport @dropped drop
         tcp sport @unheard drop
+        tcp sport @crossed tcp flags & (rst | ack) == rst | ack tcp flags set syn
         tcp dport @lossy meta length > 100 numgen random mod 100 < 3 drop
         tcp sport @lossy meta length > 100 numgen random mod 100 < 3 drop
     }
@@ -321,6 +325,15 @@ impl World {
     /// `nft` fails.
     pub fn drop_answers(&self, route: &Route) -> anyhow::Result<()> {
         self.add_fault(route.client, "unheard", route.dial.port())
+    }
+
+    /// Makes a refusal of the server's a `SYN` for the client of a route.
+    ///
+    /// # Errors
+    ///
+    /// `nft` fails.
+    pub fn cross_refusals(&self, route: &Route) -> anyhow::Result<()> {
+        self.add_fault(route.client, "crossed", route.dial.port())
     }
 
     /// Makes both ends of a route lose some of what arrives.

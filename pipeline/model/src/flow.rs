@@ -167,7 +167,8 @@ pub enum FailureReason {
     Timeout,
     /// A router or this host answered that the other cannot be reached.
     Unreachable,
-    /// The other end reset the handshake.
+    /// The other end reset the handshake after a `SYN` of its own: of two ends that connect to each other at the same time.
+    /// A reset that answers the client's `SYN` is [`Refused`](Self::Refused), as the kernel calls it.
     Reset,
     /// The application gave up before the kernel did.
     Canceled,
