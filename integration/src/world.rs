@@ -76,6 +76,8 @@ pub struct Route {
     pub dial: SocketAddr,
     /// Where the server listens.
     pub listen: SocketAddr,
+    /// From which address the client connects.
+    pub source: IpAddr,
     /// The client's namespace.
     pub client: Namespace,
     /// The server's namespace.
@@ -185,7 +187,9 @@ table inet nowhere {
 ";
 
 /// Pods drop what arrives at some ports: everything, or three of a hundred packets that carry payload; and all that comes from
-/// some. A handshake that takes seconds would test how long pairing waits, which is a setting.
+/// some. A handshake that takes seconds would test how long pairing waits, which is a setting. Of some ports the answer to a `SYN`
+/// that nobody listens becomes a `SYN`, as if the other end had connected at the same time; the answer to what that brings about
+/// is a reset still, which has no `ACK`.
 const POD_RULES: &str = "
 table inet faults {
     set dropped {
@@ -273,6 +277,10 @@ impl World {
             Path::Loopback => (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
             _ => (server.ipv4(), server.ipv6()),
         };
+        let source = match path {
+            Path::Loopback => own,
+            _ => (client.ipv4(), client.ipv6()),
+        };
         let dialed = match path {
             Path::Service => SERVICE,
             Path::Proxy => (Namespace::Neighbor.ipv4(), Namespace::Neighbor.ipv6()),
@@ -290,6 +298,7 @@ impl World {
         Route {
             dial: SocketAddr::new(choose(dialed), port),
             listen: SocketAddr::new(choose(own), listen_port),
+            source: choose(source),
             client,
             server,
             proxy,
