@@ -202,7 +202,10 @@ impl Agent {
         let calm = if is_over { CALM_AT_END } else { CALM };
         poll::until_lasting(PATIENCE, calm, || {
             let scrape = self.recent_scrape()?;
-            moments.iter().try_for_each(|moment| moment.compare(&Edges::of(&scrape, &moment.interest)?))
+            moments.iter().try_for_each(|moment| {
+                moment.compare(&Edges::of(&scrape, &moment.interest)?)?;
+                check_lifetimes(&scrape, moment)
+            })
         })
         .with_context(|| self.in_its_words())
     }
@@ -492,6 +495,20 @@ impl Drop for Agent {
         let _killed = self.child.kill();
         let _waited = self.child.wait();
     }
+}
+
+/// Checks that connections have lived as long as their peers say.
+fn check_lifetimes(scrape: &Exposition, moment: &Moment) -> anyhow::Result<()> {
+    let Some((least, most)) = moment.lifetimes else { return Ok(()) };
+    let of_case = scrape
+        .series("ridley_link_connection_duration_seconds_sum")
+        .filter(|(labels, _)| labels.get("client_name") == Some(&moment.interest.names[0]));
+    let found: f64 = of_case.map(|(_, value)| value).sum();
+    ensure!(
+        (least.as_secs_f64()..=most.as_secs_f64()).contains(&found),
+        "connections have lived {found} s in all instead of {least:?} to {most:?}"
+    );
+    Ok(())
 }
 
 /// Returns the binary to judge: `RIDLEY_BIN`, else the one in the folder that the tests were built to.

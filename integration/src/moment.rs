@@ -18,6 +18,8 @@ pub struct Moment {
     pub edges: Edges,
     /// How long the client's calls to connect took in all, which is no less than the handshakes.
     pub connecting: Duration,
+    /// The least and the most that the connections can have lived in all, by the peers' clock, if all are over and it can be told.
+    pub lifetimes: Option<(Duration, Duration)>,
     /// What the peers cannot know to the byte.
     pub latitude: Option<Latitude>,
 }
@@ -40,7 +42,8 @@ impl Moment {
         self.edges.0.values().next().expect("a case has an edge")
     }
 
-    /// Returns what an observer that began at an earlier moment must have counted.
+    /// Returns what an observer that began at an earlier moment must have counted. How long the connections lived that it saw from
+    /// the beginning is not told apart.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let before = earlier.truth();
@@ -52,6 +55,7 @@ impl Moment {
         Self {
             edges: self.edges.since(&earlier.edges),
             connecting: self.connecting - earlier.connecting,
+            lifetimes: None,
             latitude,
             ..self.clone()
         }

@@ -237,6 +237,12 @@ pub struct Report {
     /// Nanoseconds that the client's attempts took which became these connections, by its own clock: no less than their
     /// handshakes.
     pub connecting: u64,
+    /// When these attempts were over, by the clock that all processes of a machine share: nanoseconds, added up and wrapped.
+    pub connected_at: u64,
+    /// When this side began to say goodbye on connections that it has closed, in the same way.
+    pub closing_at: u64,
+    /// When it had closed them, in the same way.
+    pub closed_at: u64,
     /// Payload bytes that writes accepted.
     pub wrote: u64,
     /// Payload bytes that were read and compared.

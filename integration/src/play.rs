@@ -17,6 +17,9 @@ use crate::{
 /// How long it may take until something moves on a connection whose peer is to be killed.
 const MOVING: Duration = Duration::from_secs(10);
 
+/// How long the last segment of a connection may be on its way after both ends have closed it, on a busy machine.
+const LAST_SEGMENT: Duration = Duration::from_millis(20);
+
 /// A case that is being played.
 #[derive(Debug)]
 pub struct Play<'a> {
@@ -251,6 +254,7 @@ impl<'a> Play<'a> {
             interest: self.interest(),
             edges: Edges(BTreeMap::from([(self.edge(), totals)])),
             connecting,
+            lifetimes: None,
             latitude: Some(Latitude { request: least.0, response: least.1, reasons }),
         })
     }
@@ -275,6 +279,7 @@ impl<'a> Play<'a> {
 
     fn truth(&self, client: Report, server: Option<Report>) -> anyhow::Result<Moment> {
         let connecting = Duration::from_nanos(client.connecting);
+        let lifetimes = server.as_ref().and_then(|server| self.lifetimes(&client, server));
         let (edge, totals) = match (self.case.outcome, server) {
             (Outcome::Fails(reason), None) => self.failure(reason, &client)?,
             (Outcome::Timeout, Some(server)) => self.timeouts(&client, &server)?,
@@ -294,6 +299,7 @@ impl<'a> Play<'a> {
             interest: self.interest(),
             edges: Edges(edges),
             connecting,
+            lifetimes,
             latitude: None,
         })
     }
@@ -399,6 +405,26 @@ impl<'a> Play<'a> {
             lifetimes: closed,
         };
         Ok((self.edge(), totals))
+    }
+
+    /// Returns the least and the most that the connections can have lived in all, as the client's kernel sees it: from its handshake,
+    /// which is over when the client's call is, to the goodbye or the reset that ends the client's socket.
+    fn lifetimes(&self, client: &Report, server: &Report) -> Option<(Duration, Duration)> {
+        // What the client's kernel waits for is sent again if it gets lost, and a proxy closes at its leisure.
+        if client.open > 0 || self.case.fault != Fault::None || self.route.proxy.is_some() {
+            return None;
+        }
+        let first = match self.case.outcome {
+            Outcome::Normal | Outcome::ClientReset => client.closing_at,
+            Outcome::ServerReset => server.closing_at,
+            Outcome::Timeout | Outcome::Aborted(_) | Outcome::Fails(_) => return None,
+        };
+        let since_connected = |at: u64| at.wrapping_sub(client.connected_at);
+        // On each connection of a script the same end is the last, unless both close at once.
+        let last = since_connected(client.closed_at).max(since_connected(server.closed_at));
+        let n = u32::try_from(client.opened).expect("no case has billions of connections");
+        let most = Duration::from_nanos(last + client.connecting) + poll::patient(LAST_SEGMENT) * n;
+        Some((Duration::from_nanos(since_connected(first)), most))
     }
 
     /// Returns the edge of established connections.

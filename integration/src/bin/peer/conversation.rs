@@ -20,7 +20,10 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{ledger::Ledger, processor};
+use crate::{
+    ledger::{Ledger, now},
+    processor,
+};
 
 /// How often a peer looks whether what it does not read has arrived.
 const PEEK_PAUSE: Duration = Duration::from_millis(1);
@@ -49,6 +52,8 @@ pub(crate) struct Conversation<'a> {
     ahead: u64,
     received: u64,
     holds: u64,
+    /// When this side began to say goodbye.
+    closing_at: Option<u64>,
     buffer: Vec<u8>,
 }
 
@@ -56,7 +61,17 @@ impl<'a> Conversation<'a> {
     pub(crate) fn new(stream: TcpStream, side: Side, ledger: &'a Ledger) -> Self {
         ledger.opened();
         let stream = Some(stream);
-        Self { stream, side, ledger, sent: 0, ahead: 0, received: 0, holds: 0, buffer: Vec::new() }
+        Self {
+            stream,
+            side,
+            ledger,
+            sent: 0,
+            ahead: 0,
+            received: 0,
+            holds: 0,
+            closing_at: None,
+            buffer: Vec::new(),
+        }
     }
 
     /// Takes note of bytes that were sent with the handshake.
@@ -112,7 +127,10 @@ impl<'a> Conversation<'a> {
                 self.exchange(request, response).await
             }
             Step::LeaveUnread { by: _, bytes } => self.await_arrival(*bytes).await,
-            Step::FinishSending { by } if *by == self.side => Ok(self.stream()?.shutdown().await?),
+            Step::FinishSending { by } if *by == self.side => {
+                self.closing_at = Some(now());
+                Ok(self.stream()?.shutdown().await?)
+            }
             Step::FinishSending { .. } => match self.read_end().await? {
                 Ending::PeerClosed => Ok(()),
                 other => bail!("the other end should have closed its side, not {other:?}"),
@@ -184,7 +202,7 @@ impl<'a> Conversation<'a> {
 
     /// Writes and reads until the other end is gone, and reads all that it had sent by then.
     async fn until_broken(&mut self) -> anyhow::Result<()> {
-        let Self { stream, side, ledger, sent, ahead: _, received, holds: _, buffer } = self;
+        let Self { stream, side, ledger, sent, ahead: _, received, buffer, .. } = self;
         let (mut from, mut to) = stream.as_mut().context("the connection is closed")?.split();
         let writing = async {
             while write(&mut to, *side, ledger, sent, PIECE).await.is_ok() {
@@ -203,7 +221,7 @@ impl<'a> Conversation<'a> {
     }
 
     async fn exchange(&mut self, request: u64, response: u64) -> anyhow::Result<()> {
-        let Self { stream, side, ledger, sent, ahead, received, holds: _, buffer } = self;
+        let Self { stream, side, ledger, sent, ahead, received, buffer, .. } = self;
         let (send, receive) = match side {
             Side::Client => (request, response),
             Side::Server => (response, request),
@@ -248,8 +266,9 @@ impl<'a> Conversation<'a> {
     }
 
     fn end(&mut self, ending: Ending) {
+        let closing_at = self.closing_at.unwrap_or_else(now);
         drop(self.stream.take());
-        self.ledger.ended(ending);
+        self.ledger.ended(ending, closing_at);
     }
 
     fn stream(&mut self) -> anyhow::Result<&mut TcpStream> {

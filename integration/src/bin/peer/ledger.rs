@@ -4,6 +4,7 @@ use std::{
 };
 
 use integration::plan::{Ending, Event, Report, Traffic};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 use tokio::sync::watch;
 
 /// What this peer's connections have done so far, and what the harness wants.
@@ -37,7 +38,10 @@ impl Ledger {
     }
 
     pub(crate) fn connected(&self, after: Duration) {
-        self.entry().connecting += u64::try_from(after.as_nanos()).expect("no attempt takes centuries");
+        let now = now();
+        let mut report = self.entry();
+        report.connecting += u64::try_from(after.as_nanos()).expect("no attempt takes centuries");
+        report.connected_at = report.connected_at.wrapping_add(now);
     }
 
     pub(crate) fn wrote(&self, bytes: usize) {
@@ -52,9 +56,13 @@ impl Ledger {
         self.entry().unread += bytes;
     }
 
-    pub(crate) fn ended(&self, ending: Ending) {
+    /// Takes note of the end of a connection that this side has closed just now.
+    pub(crate) fn ended(&self, ending: Ending, closing_at: u64) {
+        let now = now();
         let mut report = self.entry();
         report.open -= 1;
+        report.closing_at = report.closing_at.wrapping_add(closing_at);
+        report.closed_at = report.closed_at.wrapping_add(now);
         *report.ended.entry(ending).or_default() += 1;
     }
 
@@ -97,4 +105,10 @@ impl Ledger {
     fn entry(&self) -> MutexGuard<'_, Report> {
         self.report.lock().expect("nobody panics while counting")
     }
+}
+
+/// Returns the time of the clock that all processes of a machine share, in nanoseconds.
+pub(crate) fn now() -> u64 {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
+    tv_sec.cast_unsigned() * 1_000_000_000 + tv_nsec.cast_unsigned()
 }
