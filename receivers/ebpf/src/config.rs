@@ -8,6 +8,9 @@ use serde::Deserialize;
 
 /// A sample costs about a microsecond for each socket, and an empty table half a millisecond.
 const MIN_SAMPLE_INTERVAL: Duration = Duration::from_millis(10);
+/// The kernel counts segments in 32 bits: of one connection with a million in a second they would not be known after more
+/// than half an hour.
+const MAX_SAMPLE_INTERVAL: Duration = Duration::from_mins(10);
 const MIN_DRAIN_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The kernel takes powers of two that are multiples of a page, which has 64 KiB on some machines.
@@ -21,7 +24,8 @@ pub struct Config {
     /// How often live connections are sampled: bytes, retransmissions and round-trip times of a connection that stays
     /// open are as fresh as this.
     ///
-    /// Begins and ends do not wait for it. From `10ms` to a day.
+    /// Begins and ends do not wait for it. Listening sockets are sampled as often, once a second at most. From `10ms` to
+    /// `10m`.
     #[serde(with = "humantime_serde")]
     pub sample_interval: Duration,
 
@@ -76,15 +80,11 @@ impl component::Config for Config {
     fn validate(&self) -> Vec<InvalidSetting> {
         let Self { sample_interval, drain_interval, ring_bytes, max_connections: _, own_traffic: _ } = self;
         let mut invalid = Vec::new();
-        for (path, actual, least) in [
-            ("sample_interval", *sample_interval, MIN_SAMPLE_INTERVAL),
-            ("drain_interval", *drain_interval, MIN_DRAIN_INTERVAL),
+        for (path, actual, allowed) in [
+            ("sample_interval", *sample_interval, MIN_SAMPLE_INTERVAL..=MAX_SAMPLE_INTERVAL),
+            ("drain_interval", *drain_interval, MIN_DRAIN_INTERVAL..=InvalidSetting::MAX_INTERVAL),
         ] {
-            invalid.extend(InvalidSetting::check_duration(
-                path,
-                actual,
-                least..=InvalidSetting::MAX_INTERVAL,
-            ));
+            invalid.extend(InvalidSetting::check_duration(path, actual, allowed));
         }
         let bytes = ring_bytes.get();
         if !bytes.is_power_of_two() || !(MIN_RING_BYTES..=MAX_RING_BYTES).contains(&bytes) {

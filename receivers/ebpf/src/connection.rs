@@ -117,6 +117,11 @@ impl Connection {
         Self::new(socket, key, Begin::Opened, started, now)
     }
 
+    /// Returns the id of its cgroup, 0 if unknown.
+    pub(crate) const fn cgroup_id(&self) -> u64 {
+        self.cgroup_id
+    }
+
     /// Begins to follow a connection that is older than the observer: what it has transferred so far is not counted.
     pub(crate) fn found(socket: &Socket, key: Key, now: UnixNanos) -> Self {
         let mut connection = Self::new(socket, key, Begin::Found, None, now);

@@ -35,6 +35,10 @@ const QUIET: Duration = Duration::from_mins(1);
 /// Longest time that drains count as one for what is held back or remembered until the next, however rare they are.
 const MAX_ROUND: Duration = Duration::from_millis(100);
 
+/// How long listening sockets are not looked at again: their table is visited bucket by bucket, and has tens of thousands
+/// on a large machine.
+const LISTENING_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Observes connections and sends what it learns.
 pub(crate) struct EbpfReceiver<S> {
     source: S,
@@ -51,6 +55,8 @@ pub(crate) struct EbpfReceiver<S> {
     // What no program had seen at the last sample.
     nested: u64,
     listeners_turn: bool,
+    // When listening sockets were looked at.
+    looked_at_listening: Option<Moment>,
 }
 
 /// Everything that can happen.
@@ -88,6 +94,7 @@ impl<S: Source + 'static> EbpfReceiver<S> {
             skipping: Episode::new(QUIET),
             nested: 0,
             listeners_turn: false,
+            looked_at_listening: None,
         }
     }
 
@@ -107,6 +114,7 @@ impl<S: Source + 'static> EbpfReceiver<S> {
             }
         }
         // What happened until now, and where every connection stands; nothing is held back any longer.
+        self.looked_at_listening = None;
         self.sample().await;
         self.drain();
         loop {
@@ -202,8 +210,13 @@ impl<S: Source + 'static> EbpfReceiver<S> {
         self.walk_listening().await
     }
 
-    /// Walks all listening sockets, if the kernel tells where they are.
+    /// Walks all listening sockets, if the kernel tells where they are and it is time to.
     async fn walk_listening(&mut self) -> Result<(), RunProgramError> {
+        let now = (self.now)();
+        if self.looked_at_listening.is_some_and(|it| now.since(it) < LISTENING_INTERVAL) {
+            return Ok(());
+        }
+        self.looked_at_listening = Some(now);
         let mut sockets = Vec::new();
         let mut next = Some(0);
         let mut is_complete = true;

@@ -157,7 +157,7 @@ impl Tracker {
         if self.is_full() {
             self.metrics.untracked.add(1);
             let is_old = connection.is_found();
-            if !self.beyond.insert(key, is_old, self.walk.number) && is_old {
+            if !self.beyond.insert(key, is_old, connection.cgroup_id(), self.walk.number) && is_old {
                 self.walk.misses_the_old = true;
             }
             return None;

@@ -29,7 +29,7 @@ async fn complies() {
 #[tokio::test(start_paused = true)]
 async fn begins_are_sent_within_a_drain_interval() {
     let kernel = Kernel::default();
-    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 1h").await;
+    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 10m").await;
     kernel.after_the_first_walk().await;
     kernel.open(1);
     let start = Instant::now();
@@ -42,7 +42,7 @@ async fn begins_are_sent_within_a_drain_interval() {
 #[tokio::test(start_paused = true)]
 async fn a_wake_up_does_not_wait_for_the_drain_interval() {
     let kernel = Kernel::default();
-    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 1h\ndrain_interval: 1h").await;
+    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 10m\ndrain_interval: 1h").await;
     kernel.after_the_first_walk().await;
     kernel.open(1);
     kernel.wake.notify_one();
@@ -72,7 +72,7 @@ async fn live_connections_are_sampled_each_interval() {
 async fn shutdown_takes_a_last_sample() {
     let kernel = Kernel::default();
     kernel.open(1);
-    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 1h").await;
+    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 10m").await;
     recv(&mut harness).await;
     kernel.transfer(1, 500);
     kernel.open(2);
@@ -91,7 +91,7 @@ async fn shutdown_takes_a_last_sample() {
 async fn shutdown_lets_go_what_is_held_back() {
     let kernel = Kernel::default();
     kernel.open(1);
-    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 1h").await;
+    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 10m").await;
     recv(&mut harness).await;
     kernel.be_reset(1);
     harness.request_shutdown(Duration::from_secs(10));
@@ -151,7 +151,7 @@ async fn the_kernels_buffer_is_drained_while_the_pipeline_is_full() {
 async fn what_the_pipeline_does_not_take_until_the_deadline_is_counted() {
     let kernel = Kernel::default();
     let harness =
-        Harness::try_start_with_capacity(&kernel.factory(), "sample_interval: 1h", 1).await.unwrap();
+        Harness::try_start_with_capacity(&kernel.factory(), "sample_interval: 10m", 1).await.unwrap();
     kernel.after_the_first_walk().await;
     for n in 1..=10 {
         kernel.open(n);
@@ -236,7 +236,7 @@ async fn listening_sockets_are_sent_in_turns_with_connections() {
         kernel.open(n);
         kernel.listen(n);
     }
-    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 1h").await;
+    let mut harness = Harness::start(&kernel.factory(), "sample_interval: 10m").await;
     let mut sizes = Vec::new();
     while let Some(batch) = harness.recv_within(Duration::from_secs(1)).await {
         sizes.push((matches!(batch, Batch::Listeners(_)), batch.n_items()));
@@ -246,6 +246,20 @@ async fn listening_sockets_are_sent_in_turns_with_connections() {
     assert_eq!((listeners.collect::<Vec<_>>(), flows.sum::<u64>()), (vec![256, 256, 88], 600), "{sizes:?}");
     let last = |of_listeners| sizes.iter().rposition(|(is, _)| *is == of_listeners).unwrap();
     assert!(last(true).abs_diff(last(false)) <= 1, "{sizes:?}");
+}
+
+/// However often connections are sampled; but before the receiver ends once more.
+#[tokio::test(start_paused = true)]
+async fn listening_sockets_are_sampled_once_a_second_at_most() {
+    let kernel = Kernel::default();
+    kernel.listen(1);
+    let harness = Harness::start(&kernel.factory(), "sample_interval: 100ms").await;
+    let n_walks = || kernel.state.lock().unwrap().n_listening_walks;
+    tokio::time::sleep(Duration::from_millis(4_500)).await;
+    assert_eq!(n_walks(), 5);
+    harness.request_shutdown(Duration::from_secs(1));
+    harness.finish().await;
+    assert_eq!(n_walks(), 6);
 }
 
 /// A queue is told at each sample, what was dropped once.
@@ -328,6 +342,7 @@ struct State {
     sockets: Vec<(u32, u64)>,
     records: VecDeque<ConnectionRecord>,
     n_walks: u32,
+    n_listening_walks: u32,
     is_walked: bool,
     listening: Vec<ListeningSocket>,
     walks_fail: bool,
@@ -466,7 +481,8 @@ impl Source for Kernel {
         _first: u32,
         sockets: &mut Vec<ListeningSocket>,
     ) -> Option<Result<ListeningStep, RunProgramError>> {
-        let state = self.state.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
+        state.n_listening_walks += 1;
         if state.listening_fails {
             return Some(Err(cannot_run("walk_listening")));
         }

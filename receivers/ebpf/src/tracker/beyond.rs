@@ -20,6 +20,7 @@ pub(super) struct Beyond {
 #[derive(Clone, Copy, Debug)]
 struct Unfollowed {
     is_old: bool,
+    cgroup: u64,
     last_walk: u64,
 }
 
@@ -42,11 +43,11 @@ impl Beyond {
         !self.is_empty() && self.connections.contains_key(key)
     }
 
-    /// Remembers a connection; `is_old` tells whether it is older than the receiver. Returns whether there was room.
-    pub(super) fn insert(&mut self, key: Key, is_old: bool, walk: u64) -> bool {
+    /// Remembers a connection: whether it is older than the receiver, and its cgroup. Returns whether there was room.
+    pub(super) fn insert(&mut self, key: Key, is_old: bool, cgroup: u64, walk: u64) -> bool {
         let has_room = self.connections.len() < self.max;
         if has_room {
-            self.connections.insert(key, Unfollowed { is_old, last_walk: walk });
+            self.connections.insert(key, Unfollowed { is_old, cgroup, last_walk: walk });
         } else {
             self.has_overflowed = true;
         }
@@ -60,12 +61,12 @@ impl Beyond {
         }
     }
 
-    /// Forgets a connection. Returns whether it is older than the receiver, if it was known.
-    pub(super) fn take(&mut self, key: &Key) -> Option<bool> {
+    /// Forgets a connection. Returns whether it is older than the receiver, and its cgroup, if it was known.
+    pub(super) fn take(&mut self, key: &Key) -> Option<(bool, u64)> {
         if self.is_empty() {
             return None;
         }
-        self.connections.remove(key).map(|it| it.is_old)
+        self.connections.remove(key).map(|it| (it.is_old, it.cgroup))
     }
 
     /// Takes note that a walk found everything: those whose end was not told go.

@@ -108,7 +108,12 @@ impl Tracker {
             return (connection.key(), connection);
         }
         let beyond = keys.iter().find_map(|key| Some((*key, self.beyond.take(key)?)));
-        let (key, is_old) = beyond.unwrap_or_else(|| (keys[0], self.take_old(socket)));
+        let (key, (is_old, cgroup)) = beyond.unwrap_or_else(|| match self.take_old(socket) {
+            Some(cgroup) => (keys[0], (true, cgroup)),
+            None => (keys[0], (false, 0)),
+        });
+        // The record of an end does not tell it.
+        let socket = &Socket { cgroup, ..*socket };
         self.walk.suspects.remove(&key);
         // One that there was not even room to remember was announced, for all that is known.
         if beyond.is_none() && !is_old && !self.beyond.has_overflowed() {

@@ -26,8 +26,9 @@ pub(super) struct Walk {
     pub(super) number: u64,
     // Whether every connection older than the receiver is followed or among `old`, so that others are younger.
     knows_the_old: bool,
-    // Connections that may be older than the receiver and are not followed yet: a walk found them, or read them torn.
-    old: HashSet<(u32, Ends)>,
+    // Connections that may be older than the receiver and are not followed yet, with their cgroups, 0 if unknown: a walk
+    // found them, or read them torn.
+    old: HashMap<(u32, Ends), u64>,
     // Whether there was no room in `old` either, so that nothing that is unknown can be taken for younger.
     pub(super) misses_the_old: bool,
     is_complete: bool,
@@ -139,18 +140,27 @@ impl Tracker {
         }
         if self.walk.is_complete {
             self.metrics.walks.add(1);
-            // What one found the other confirmed, or will be known as what may be older.
-            if !self.walk.knows_the_old && was_complete {
-                self.walk.knows_the_old = true;
-                self.walk.old.shrink_to_fit();
-                self.walk.suspects.shrink_to_fit();
-                self.processes = HashMap::new();
-            }
             self.beyond.end_walk(number);
+            // All that live are followed, so that what is remembered of others is of no use any more.
+            if self.walk.knows_the_old
+                && self.beyond.is_empty()
+                && self.walk.suspects.is_empty()
+                && self.walk.torn.is_empty()
+            {
+                self.walk.misses_the_old = false;
+                self.walk.old = HashMap::new();
+            }
             self.ended.end_walk(number);
             oldest = oldest.max(std::mem::replace(&mut self.walk.complete, number));
         } else {
             self.metrics.incomplete_walks.add(1);
+        }
+        // What one found the other confirmed, or will be known as what may be older; where none is ever complete, many did.
+        if !self.walk.knows_the_old && (self.walk.is_complete && was_complete || number >= MANY) {
+            self.walk.knows_the_old = true;
+            self.walk.old.shrink_to_fit();
+            self.walk.suspects.shrink_to_fit();
+            self.processes = HashMap::new();
         }
         let Self { connections, reports, walk, .. } = self;
         for (idx, connection) in connections.iter_mut().filter(|(_, it)| !it.has_ended()) {
@@ -196,7 +206,7 @@ impl Tracker {
             self.beyond.see(&key, self.walk.number);
             if !self.is_full()
                 && self.walk.has_ends
-                && let Some(is_old) = self.beyond.take(&key)
+                && let Some((is_old, _)) = self.beyond.take(&key)
             {
                 self.begin(key, socket, is_old, now);
             }
@@ -218,7 +228,7 @@ impl Tracker {
             return;
         }
         suspects.remove(&key);
-        let is_old = self.take_old(socket);
+        let is_old = self.take_old(socket).is_some();
         if !is_old {
             self.metrics.repaired_begins.add(1);
         }
@@ -233,11 +243,15 @@ impl Tracker {
             Connection::opened(socket, key, Some(now), now)
         };
         let connection = connection.with_process(self.process_of_socket(socket, key.role));
-        if socket.cgroup != 0 && !self.cgroups.contains(socket.cgroup) {
-            self.unnamed.insert(socket.cgroup, socket.cgroup_node);
-        }
+        self.ask_for_cgroup(socket);
         if let Some(idx) = self.follow(connection) {
             self.sample(idx, socket, now);
+        }
+    }
+
+    fn ask_for_cgroup(&mut self, socket: &Socket) {
+        if socket.cgroup != 0 && !self.cgroups.contains(socket.cgroup) {
+            self.unnamed.insert(socket.cgroup, socket.cgroup_node);
         }
     }
 
@@ -249,8 +263,10 @@ impl Tracker {
         }
         let ends = (socket.netns, Ends::new(socket));
         // Those that will be followed, and as many again.
-        if old.len() < self.max_connections.saturating_mul(2) || old.contains(&ends) {
-            old.insert(ends);
+        if old.len() < self.max_connections.saturating_mul(2) || old.contains_key(&ends) {
+            old.insert(ends, socket.cgroup);
+            // It may end before another walk confirms it, and nobody could name it then.
+            self.ask_for_cgroup(socket);
         } else {
             *misses_the_old = true;
         }
@@ -263,10 +279,11 @@ impl Tracker {
         }
     }
 
-    /// Returns whether a connection that is not followed may be older than the receiver. It is no longer remembered then.
-    pub(super) fn take_old(&mut self, socket: &Socket) -> bool {
+    /// Returns the cgroup, 0 if unknown, of a connection that is not followed and may be older than the receiver; `None` if it
+    /// is younger. It is no longer remembered then.
+    pub(super) fn take_old(&mut self, socket: &Socket) -> Option<u64> {
         let Walk { knows_the_old, old, misses_the_old, .. } = &mut self.walk;
-        let was_seen = !old.is_empty() && old.remove(&(socket.netns, Ends::new(socket)));
-        was_seen || *misses_the_old || !*knows_the_old
+        let seen = if old.is_empty() { None } else { old.remove(&(socket.netns, Ends::new(socket))) };
+        seen.or_else(|| (*misses_the_old || !*knows_the_old).then_some(0))
     }
 }

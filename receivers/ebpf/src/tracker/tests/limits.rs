@@ -107,6 +107,24 @@ fn nothing_is_guessed_when_there_are_too_many_older_connections() {
     assert_eq!((flow.begin, flow.request.bytes), (Some(Begin::Found), 0));
 }
 
+/// Once all that live are followed, one that is not known is younger.
+#[test]
+fn that_there_were_too_many_older_connections_is_forgotten() {
+    let mut world = World::with_room_for(1);
+    let old = [1, 2, 3, 4].map(|n| {
+        let local_port = u16::try_from(n).unwrap();
+        Socket { local_port, ..Conn::client(n).socket() }
+    });
+    world.walk_sockets(&old);
+    for _ in 0..8 {
+        world.walk_sockets(&old[..1]);
+    }
+    world.take();
+    world.close(Conn::client(5).transferred(3, 5).finished());
+    let flow = world.one();
+    assert_eq!((flow.begin, flow.request.bytes), (Some(Begin::Opened), 3));
+}
+
 #[test]
 fn finished_records_that_nobody_takes_are_bounded_and_counted() {
     let mut world = World::new();

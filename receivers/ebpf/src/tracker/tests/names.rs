@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use abi::{CgroupNames, RecordKind, Socket};
+use abi::{CgroupNames, RecordKind, Role, Socket};
 use bytemuck::Zeroable;
 use model::{Observer, Process};
 
@@ -82,6 +82,30 @@ fn cgroups_of_older_connections_are_asked_for() {
     let paths: Vec<_> = world.take().into_iter().map(|it| it.local.cgroup).collect();
     assert_eq!(paths, [Some("/web".into()), Some("/web".into())]);
     assert!(world.tracker.take_unnamed_cgroups().is_empty());
+}
+
+/// The record of an end does not tell the cgroup: that of a begin did, or a walk.
+#[test]
+fn connections_that_end_before_they_are_followed_have_a_cgroup() {
+    let socket = |n| Socket { cgroup: 9, cgroup_node: 0xabc, ..Conn::client(n).socket() };
+    let mut names = CgroupNames { id: 9, ..CgroupNames::zeroed() };
+    names.names[0][..4].copy_from_slice(b"cron");
+
+    let mut world = World::new();
+    world.walk_once(&[socket(1)]);
+    assert_eq!(world.tracker.take_unnamed_cgroups(), HashMap::from([(9, 0xabc)]));
+    world.tracker.on_cgroup(9, Some(&names));
+    world.close(Conn::client(1).finished());
+    assert_eq!(world.one().local.cgroup.as_deref(), Some("/cron"), "older than the receiver");
+
+    let mut world = World::with_room_for(1);
+    world.walk(&[]);
+    world.tracker.on_cgroup(9, Some(&names));
+    world.open_socket(socket(1), Role::Client);
+    world.open_socket(socket(2), Role::Client);
+    world.take();
+    world.close(Conn::client(2).finished());
+    assert_eq!(world.one().local.cgroup.as_deref(), Some("/cron"), "beyond the limit");
 }
 
 /// The memory of a cgroup that is gone may hold another one.

@@ -33,6 +33,20 @@ fn what_came_before_an_end_was_found_is_told_by_direction() {
     assert_eq!(world.one().before, None);
 }
 
+/// Something may keep walks from being complete for good: what is younger is known as such all the same, some walks later.
+#[test]
+fn after_many_incomplete_walks_an_unannounced_connection_is_younger() {
+    let mut world = World::new();
+    let conn = Conn::client(1).transferred(300, 500).finished();
+    for _ in 0..16 {
+        world.walk_incompletely(&[]);
+    }
+    world.close(conn);
+    let flow = world.one();
+    assert_eq!((flow.begin, flow.request.bytes), (Some(Begin::Opened), 300));
+    assert!(!world.tracker.wants_ends(), "there is nobody to look for");
+}
+
 /// It closed between the attachment of the programs and the first walk.
 #[test]
 fn an_older_connection_that_ends_before_it_is_found_is_counted_without_bytes() {
