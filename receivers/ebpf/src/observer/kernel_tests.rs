@@ -30,6 +30,9 @@ use rustix::{
 use super::*;
 use crate::{clock::Moment, config::OwnTraffic, metrics::Metrics, own::Own, seed::Seed, tracker::Tracker};
 
+/// How long to wait for what must come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// As little as possible.
 const RING_BYTES: u32 = 1 << 16;
 
@@ -130,6 +133,7 @@ async fn a_reset_of_a_closed_end_is_its_senders() -> anyhow::Result<()> {
             rustix::net::sockopt::set_socket_linger(&server, Some(Duration::ZERO))?;
         }
         drop(server);
+        await_ends().await?;
         let found = client_reasons(&mut observer)?;
         ensure!(found == [End::Closed(expected)], "{found:?}, expected {expected:?}");
     }
@@ -168,6 +172,7 @@ async fn what_some_programs_do_not_see_the_next_records_once() -> anyhow::Result
             drop(server);
             ensure!(TcpStream::connect(nobody).is_err(), "nobody listens");
         }
+        await_ends().await?;
         let mut counts = [0; 3];
         let count = |bytes: &[u8]| {
             let (idx, record) = match abi::Record::parse(bytes) {
@@ -281,8 +286,42 @@ async fn many_attempts_at_once_have_each_their_process() -> anyhow::Result<()> {
 
 /// Returns how many sockets of this namespace wait for an answer to their SYN.
 fn n_in_syn_sent() -> anyhow::Result<usize> {
-    let table = fs::read_to_string("/proc/thread-self/net/tcp").context("cannot read the sockets")?;
-    Ok(table.lines().filter(|line| line.split_whitespace().nth(3) == Some("02")).count())
+    Ok(states()?.into_iter().filter(|it| *it == state::SYN_SENT).count())
+}
+
+/// Waits until connections are over whose ends this process has closed. A process that another test starts has the same
+/// sockets for a moment, and a socket is closed when nobody has it.
+async fn await_ends() -> anyhow::Result<()> {
+    const TIME_WAIT: u8 = 6;
+
+    eventually("connections are over", || {
+        Ok(states()?.into_iter().all(|it| matches!(it, state::LISTEN | TIME_WAIT)))
+    })
+    .await
+}
+
+/// Returns the states of this namespace's sockets.
+fn states() -> anyhow::Result<Vec<u8>> {
+    let mut states = Vec::new();
+    for name in ["tcp", "tcp6"] {
+        let table =
+            fs::read_to_string(format!("/proc/thread-self/net/{name}")).context("cannot read the sockets")?;
+        for line in table.lines().skip(1) {
+            let word = line.split_whitespace().nth(3).context("a socket has no state")?;
+            states.push(u8::from_str_radix(word, 16).context("a state is no number")?);
+        }
+    }
+    Ok(states)
+}
+
+/// Waits until something is true.
+async fn eventually(what: &str, mut is_true: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    while !is_true()? {
+        ensure!(begin.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
 }
 
 /// More of them than one run has room for, so that others go on where it had to stop.
@@ -303,6 +342,7 @@ async fn every_listening_socket_is_found() -> anyhow::Result<()> {
     found.sort_unstable();
     ensure!(found == expected, "found {} of {} sockets", found.len(), expected.len());
     drop(listeners);
+    eventually("nothing listens", || Ok(states()?.is_empty())).await?;
     let (found, _) = observer.listening_sockets_of_this_namespace()?;
     ensure!(found.is_empty(), "{} sockets are found that no longer listen", found.len());
     Ok(())
@@ -353,6 +393,7 @@ async fn connections_made_by_cookies_are_counted() -> anyhow::Result<()> {
     }
     let n_cookies = network_statistic("SyncookiesRecv")?;
     ensure!(n_cookies == 20, "{n_cookies} connections were made by cookies");
+    await_ends().await?;
     let mut flows = flows_of_this_namespace(&mut observer)?;
     flows.retain(|it| it.end == Some(End::Closed(CloseReason::Normal)) && it.request.bytes == 5);
     let mut ends: std::collections::HashMap<_, Vec<_>> = std::collections::HashMap::new();
@@ -399,7 +440,7 @@ async fn sockets_tell_that_they_answer_by_cookies() -> anyhow::Result<()> {
     for listener in [&sharing, &shared] {
         rustix::net::sockopt::set_socket_reuseport(listener, false)?;
     }
-    std::thread::sleep(Duration::from_millis(1_200));
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
     let before = cookies_age(&shared)?;
     TcpStream::connect(sharing.local_addr()?)?;
     let mut after = cookies_age(&shared)?;
@@ -507,8 +548,6 @@ impl Observer {
     /// Reads all records that were begun before. The buffer has them in that order, and one that a CPU is still writing
     /// holds up those behind it.
     fn drain_all(&mut self, mut each: impl FnMut(&[u8])) -> anyhow::Result<()> {
-        const PATIENCE: Duration = Duration::from_secs(10);
-
         let mark = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let netns = this_namespace()?;
         let (begin, mut is_found) = (Instant::now(), false);
