@@ -9,7 +9,7 @@ use integration::{
     agent::{LIVE, Rights, with_all_and_two},
     case::{Home, Outcome, side_by_side},
     cases,
-    edges::Edges,
+    edges::{Edge, Edges, Name},
     plan::{Side, Step},
     world::{Family, Path},
 };
@@ -37,6 +37,23 @@ fn listeners_older_than_the_agent_are_named() -> anyhow::Result<()> {
         }
         agent.stop().map(drop)
     })
+}
+
+/// Which process listens at a socket that is older than an agent with two capabilities nobody tells it, and no unit names it.
+/// What connects there is counted all the same.
+#[test]
+fn a_process_that_listened_before_an_agent_with_two_capabilities_is_unknown() -> anyhow::Result<()> {
+    let world = World::new()?;
+    let cases = ["a_service_is_one_edge", "over_ipv6", "over_loopback"].map(cases::named);
+    let mut plays = cases.iter().map(|case| case.listen(&world)).collect::<Result<Vec<_>, _>>()?;
+    let agent = Agent::start_as(Rights::TwoCapabilities, LIVE, &[])?;
+    for play in &mut plays {
+        play.connect()?;
+        agent.expect(&with_unknown_server(play.holding()?))?;
+        play.go()?;
+        agent.expect(&with_unknown_server(play.done()?))?;
+    }
+    agent.stop().map(drop)
 }
 
 /// Of a connection that the agent finds, it counts what passes from then on; it does not claim to have seen it open.
@@ -83,6 +100,16 @@ fn the_agent_ends_in_time_when_nobody_scrapes() -> anyhow::Result<()> {
     let status = agent.await_end(Duration::from_secs(11))?;
     ensure!(status.success(), "the agent ended with {status}");
     Ok(())
+}
+
+fn with_unknown_server(mut moment: Moment) -> Moment {
+    let edges = std::mem::take(&mut moment.edges.0).into_iter();
+    let unknown = |(edge, totals)| {
+        let server = Name { name: "unknown".to_owned(), namespace: None, kind: "Process".to_owned() };
+        (Edge { server, ..edge }, totals)
+    };
+    moment.edges = Edges(edges.map(unknown).collect());
+    moment
 }
 
 /// Connections over every kind of path and with every kind of end, with traffic before and after the first of two holds.
