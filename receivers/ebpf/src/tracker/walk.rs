@@ -229,7 +229,8 @@ impl Tracker {
         }
         suspects.remove(&key);
         let is_old = self.take_old(socket).is_some();
-        if !is_old {
+        // One that there was not even room to remember was announced, for all that is known.
+        if !is_old && !self.beyond.has_overflowed() {
             self.metrics.repaired_begins.add(1);
         }
         self.begin(key, socket, is_old, now);

@@ -50,6 +50,9 @@ fn connections_far_beyond_the_limit_are_not_taken_for_repaired() {
     for n in 1..=3 {
         world.open(Conn::client(n));
     }
+    for _ in 0..4 {
+        world.walk(&[1, 2, 3].map(Conn::client));
+    }
     world.close(Conn::client(3).finished());
     assert_eq!(world.tracker.metrics.repaired_begins.value(), 0);
     // The ends of the others are lost.
