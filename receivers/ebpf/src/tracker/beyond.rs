@@ -69,10 +69,11 @@ impl Beyond {
         self.connections.remove(key).map(|it| (it.is_old, it.cgroup))
     }
 
-    /// Takes note that a walk found everything: those whose end was not told go.
-    pub(super) fn end_walk(&mut self, walk: u64) {
+    /// Takes note that a walk found everything: those whose end was not told go. `knows_all` tells whether it found none that is
+    /// not known.
+    pub(super) fn end_walk(&mut self, walk: u64, knows_all: bool) {
         self.connections.retain(|_, it| walk - it.last_walk < GONE);
-        if self.is_empty() {
+        if knows_all && self.is_empty() {
             self.has_overflowed = false;
         }
     }

@@ -140,13 +140,10 @@ impl Tracker {
         }
         if self.walk.is_complete {
             self.metrics.walks.add(1);
-            self.beyond.end_walk(number);
+            let knows_all = self.walk.suspects.is_empty() && self.walk.torn.is_empty();
+            self.beyond.end_walk(number, knows_all);
             // All that live are followed, so that what is remembered of others is of no use any more.
-            if self.walk.knows_the_old
-                && self.beyond.is_empty()
-                && self.walk.suspects.is_empty()
-                && self.walk.torn.is_empty()
-            {
+            if self.walk.knows_the_old && self.beyond.is_empty() && knows_all {
                 self.walk.misses_the_old = false;
                 self.walk.old = HashMap::new();
             }

@@ -63,6 +63,20 @@ fn connections_far_beyond_the_limit_are_not_taken_for_repaired() {
     assert_eq!(world.tracker.metrics.repaired_begins.value(), 1);
 }
 
+/// The remembered ones may end first. Those that a walk still finds were announced.
+#[test]
+fn those_that_were_not_even_remembered_are_not_repaired_when_the_others_are_gone() {
+    let mut world = World::with_room_for(1);
+    world.walk(&[]);
+    for n in 1..=3 {
+        world.open(Conn::client(n));
+    }
+    world.close(Conn::client(2).finished());
+    world.walk_once(&[1, 3].map(|n| Conn::client(n).socket()));
+    world.close(Conn::client(3).finished());
+    assert_eq!(world.tracker.metrics.repaired_begins.value(), 0);
+}
+
 /// Room is made for one that was not followed, and that is younger than the receiver: all of its bytes count.
 #[test]
 fn a_connection_beyond_the_limit_is_followed_when_there_is_room() {
