@@ -135,6 +135,8 @@ impl Namespace {
     }
 }
 
+/// From which MPTCP opens a second subflow, if it is told to.
+const SUBFLOW_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 21);
 const SERVICE: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(10, 96, 0, 10), Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 0x10));
 /// In networks that the rules of node a reject.
@@ -378,6 +380,24 @@ impl World {
     /// `ip` fails.
     pub fn keep_segments_apart(&self, pod: Namespace) -> anyhow::Result<()> {
         self.ip_in(pod, "link set dev eth0 gso_max_segs 1")
+    }
+
+    /// Gives the client's pod another address, from which MPTCP opens a second subflow.
+    ///
+    /// # Errors
+    ///
+    /// The kernel cannot, or `ip` fails.
+    pub fn add_subflow_address(&self) -> anyhow::Result<()> {
+        for pod in [Namespace::Client, Namespace::Server] {
+            self.ip_in(pod, "mptcp limits set subflows 2")?;
+        }
+        self.ip_in(
+            Namespace::Client,
+            &format!(
+                "address add {SUBFLOW_ADDRESS}/24 dev eth0
+                 mptcp endpoint add {SUBFLOW_ADDRESS} dev eth0 subflow"
+            ),
+        )
     }
 
     /// Makes what a pod sends late, or some of it lost: `tc netem` with these words.
