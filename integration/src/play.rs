@@ -18,7 +18,7 @@ use crate::{
 const MOVING: Duration = Duration::from_secs(10);
 
 /// How long the last segment of a connection may be on its way after both ends have closed it, on a busy machine.
-const LAST_SEGMENT: Duration = Duration::from_millis(20);
+const LAST_SEGMENT: Duration = Duration::from_millis(200);
 
 /// A case that is being played.
 #[derive(Debug)]

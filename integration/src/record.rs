@@ -5,6 +5,12 @@ use std::{fs, net::IpAddr, path::Path};
 use anyhow::Context;
 use serde::Deserialize;
 
+use crate::{
+    Agent, Case, Moment, World,
+    agent::{RECORD, Rights},
+    case::play_all,
+};
+
 /// What the oracle reads of a record.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Record {
@@ -64,6 +70,22 @@ pub struct Direction {
 pub struct Local {
     /// Number of its network namespace.
     pub netns: u64,
+}
+
+/// Plays cases while an agent records. Returns what each has done, and the records of all.
+///
+/// # Errors
+///
+/// A case does not go as planned, or the agent counts something else.
+pub fn of_cases(rights: Rights, cases: &[Case]) -> anyhow::Result<(Vec<Moment>, Vec<Record>)> {
+    let world = World::new()?;
+    let folder = tempfile::tempdir()?;
+    rights.own(folder.path())?;
+    let flows = folder.path().join("flows.jsonl");
+    let agent = Agent::start_as(rights, RECORD, &[("RIDLEY_FLOWS", &flows)])?;
+    let moments = play_all(cases, &world, |moment| agent.expect(moment))?;
+    agent.stop()?;
+    Ok((moments, read(&flows)?))
 }
 
 /// Reads all records of a file.

@@ -3,22 +3,12 @@
 use std::collections::BTreeSet;
 
 use anyhow::ensure;
-use integration::{
-    Agent, World,
-    agent::{RECORD, with_all_and_two},
-    case::play_all,
-    cases, record,
-};
+use integration::{agent::with_all_and_two, cases, record};
 
 /// An address of IPv6 is one at both ends, and a v4-mapped one is the address of IPv4 that it stands for.
 #[test]
 fn records_have_the_addresses_of_both_ends() -> anyhow::Result<()> {
     with_all_and_two(|rights| {
-        let world = World::new()?;
-        let folder = tempfile::tempdir()?;
-        rights.own(folder.path())?;
-        let flows = folder.path().join("flows.jsonl");
-        let agent = Agent::start_as(rights, RECORD, &[("RIDLEY_FLOWS", &flows)])?;
         let cases = [
             "ipv6_is_not_garbage",
             "ipv6_is_not_garbage_where_nobody_listens",
@@ -27,9 +17,7 @@ fn records_have_the_addresses_of_both_ends() -> anyhow::Result<()> {
             "over_mapped_addresses",
             "on_one_node",
         ];
-        let moments = play_all(&cases.map(cases::named), &world, |moment| agent.expect(moment))?;
-        agent.stop()?;
-        let records = record::read(&flows)?;
+        let (moments, records) = record::of_cases(rights, &cases.map(cases::named))?;
         for (name, moment) in cases.into_iter().zip(&moments) {
             let of_case = records.iter().filter(|it| it.server.port == moment.route.listen.port());
             let found: BTreeSet<_> = of_case.map(|it| (it.client.address, it.server.address)).collect();

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, ensure};
 use integration::{
-    Agent, Moment, World,
-    agent::{RECORD, with_all_and_two},
-    case::play_all,
+    Moment,
+    agent::with_all_and_two,
     cases,
     record::{self, Record},
 };
@@ -25,20 +24,13 @@ struct Connection {
 #[test]
 fn each_connection_of_a_port_has_an_id_of_its_own() -> anyhow::Result<()> {
     with_all_and_two(|rights| {
-        let world = World::new()?;
-        let folder = tempfile::tempdir()?;
-        rights.own(folder.path())?;
-        let flows = folder.path().join("flows.jsonl");
-        let agent = Agent::start_as(rights, RECORD, &[("RIDLEY_FLOWS", &flows)])?;
         let cases = [
             "one_port_again_and_again",
             "one_port_again_and_again_over_loopback",
             "one_port_again_after_the_server_closed",
             "one_port_again_after_the_server_closed_over_loopback",
         ];
-        let moments = play_all(&cases.map(cases::named), &world, |moment| agent.expect(moment))?;
-        agent.stop()?;
-        let records = record::read(&flows)?;
+        let (moments, records) = record::of_cases(rights, &cases.map(cases::named))?;
         for (name, moment) in cases.into_iter().zip(&moments) {
             let of_case = records.iter().filter(|it| it.server.port == moment.route.dial.port());
             check(of_case, moment).with_context(|| format!("the records of `{name}`"))?;
