@@ -215,7 +215,7 @@ fn endings() -> Vec<Case> {
             path: Path::Loopback,
             ..reset(
                 "client_resets_over_loopback",
-                &[exchange(900, 800), Step::Reset { by: Client }],
+                &[exchange(900, 800), send(Server, 7), Step::Reset { by: Client }],
                 Outcome::ClientReset,
             )
         },
@@ -223,7 +223,7 @@ fn endings() -> Vec<Case> {
             path: Path::Service,
             ..reset(
                 "server_resets_through_a_service",
-                &[exchange(900, 800), Step::Reset { by: Server }],
+                &[exchange(900, 800), send(Client, 7), Step::Reset { by: Server }],
                 Outcome::ServerReset,
             )
         },
@@ -292,7 +292,7 @@ fn crowds() -> Vec<Case> {
         Case { path: Path::Service, ..crowd("hundred_connections_through_a_service", 100, 100, &held()) },
         Case {
             outcome: Outcome::ServerReset,
-            ..crowd("many_resets", 300, 20, &[send(Client, 40), send(Server, 50), Step::Reset { by: Server }])
+            ..crowd("many_resets", 300, 20, &[send(Server, 50), send(Client, 40), Step::Reset { by: Server }])
         },
     ]
 }

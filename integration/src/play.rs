@@ -419,7 +419,9 @@ impl<'a> Play<'a> {
             Outcome::ServerReset => server.closing_at,
             Outcome::Timeout | Outcome::Aborted(_) | Outcome::Fails(_) => return None,
         };
-        let since_connected = |at: u64| at.wrapping_sub(client.connected_at);
+        // A server may have closed before the client hears that it is connected.
+        let since_connected =
+            |at: u64| at.wrapping_sub(client.connected_at).cast_signed().max(0).cast_unsigned();
         // On each connection of a script the same end is the last, unless both close at once.
         let last = since_connected(client.closed_at).max(since_connected(server.closed_at));
         let n = u32::try_from(client.opened).expect("no case has billions of connections");

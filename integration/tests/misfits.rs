@@ -21,7 +21,7 @@ fn an_agent_that_does_not_name_is_found_out() -> anyhow::Result<()> {
 #[test]
 fn an_agent_that_does_not_sample_live_sockets_is_found_out() -> anyhow::Result<()> {
     check(
-        &LIVE.replace("sample_interval: 200ms", "sample_interval: 1h"),
+        &LIVE.replace("sample_interval: 200ms", "sample_interval: 10m"),
         &["with the connections open", "request 0 instead of 12345"],
     )
 }

@@ -56,8 +56,10 @@ fn the_least_round_trip_time_is_that_of_the_last_samples() {
     links.push(named(3, "web", "db").opened(3));
     links.push(named(3, "web", "db").rtts(millis(9), millis(5)).closed(CloseReason::Normal));
     assert_eq!(links.min_rtt(), Some(0.002), "no sample of what lives since");
-    links.aggregate.sent(UnixNanos(6_000));
     links.push(named(1, "web", "db").rtts(millis(9), millis(4)));
+    assert_eq!(links.min_rtt(), Some(0.002), "the rest of the sample is to come");
+    links.aggregate.sent(UnixNanos(6_000));
+    links.push(named(2, "web", "db").rtts(millis(9), millis(6)));
     assert_eq!(links.min_rtt(), Some(0.004));
     links.push(named(1, "web", "db").closed(CloseReason::Normal));
     assert_eq!(links.min_rtt(), Some(0.004));

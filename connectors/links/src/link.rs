@@ -128,9 +128,11 @@ impl Totals {
     }
 }
 
-/// The least of what was added between two moments at which totals were sent.
+/// The least of what was added lately: since the moment at which totals were sent before the last one, or since more if nothing
+/// was added meanwhile. That holds all that one sample adds, also if totals are sent in the middle of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Least {
+    // Since totals were sent, and before that, since they were sent with anything new.
     current: Option<Duration>,
     former: Option<Duration>,
 }
@@ -140,15 +142,13 @@ impl Least {
         self.current = Some(self.current.map_or(duration, |it| it.min(duration)));
     }
 
-    /// Returns the least since the last moment, or before it if nothing was added since: samples need not come as often.
     pub(crate) fn value(self) -> Option<Duration> {
-        self.current.or(self.former)
+        self.current.into_iter().chain(self.former).min()
     }
 
-    /// Takes note that it was sent.
+    /// Takes note that totals were sent.
     pub(crate) fn sent(&mut self) {
-        self.former = self.value();
-        self.current = None;
+        self.former = self.current.take().or(self.former);
     }
 }
 
