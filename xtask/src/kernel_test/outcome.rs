@@ -11,6 +11,11 @@ const MAX_LINES: usize = 80;
 /// After the words of all tests that failed comes a list of their names.
 const END_OF_WORDS: &str = "failures:";
 
+/// Returns whether the machine came as far as its first process.
+pub(super) fn has_begun(console: &str) -> bool {
+    console.lines().any(|line| line.starts_with(MARK))
+}
+
 /// Tests that run inside the machine together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Group {
@@ -285,6 +290,13 @@ RIDLEY-END
             let error = Outcome::read(&GOOD.replace(part, ""), &groups()).unwrap_err();
             assert_eq!(error.to_string(), expected);
         }
+    }
+
+    /// The kernel's own words are none of ours.
+    #[test]
+    fn a_machine_that_did_not_come_to_us_is_told_apart() {
+        assert!(has_begun("[    1.2] Run /init as init process\n\nRIDLEY-KERNEL 6.1.0"));
+        assert!(!has_begun("SeaBIOS\n[    2.3] Kernel panic - not syncing: Fatal exception in interrupt\n"));
     }
 
     #[test]
