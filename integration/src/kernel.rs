@@ -1,6 +1,6 @@
 //! What the kernel says, without the agent: the witness that keeps the oracle itself honest.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 
@@ -48,6 +48,21 @@ pub struct DirectionQuality {
     pub out_of_order: u64,
     /// Milliseconds in which there was data to send that the other end had no room for.
     pub limited_ms: u64,
+}
+
+/// Returns the first two numbers of the kernel's release.
+///
+/// # Errors
+///
+/// It cannot be read, or does not begin with two numbers.
+pub fn release() -> anyhow::Result<(u32, u32)> {
+    let release =
+        fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot read the kernel's release")?;
+    let mut numbers = release.split(|it: char| !it.is_ascii_digit()).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
+        _ => bail!("the kernel's release is {release:?}"),
+    }
 }
 
 /// What `ss` says of the sockets at one end.

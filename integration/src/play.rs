@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use crate::{
     case::{Case, Fault, Outcome},
     edges::{Edge, Edges, Interest, Name, Totals},
+    kernel,
     moment::{Latitude, Moment},
     peer::Peer,
     plan::{Ending, Plan, Report, Side, Sockets},
@@ -327,11 +328,8 @@ impl<'a> Play<'a> {
         let all = |reason: &str| {
             BTreeMap::from([(reason.to_owned(), self.case.traffic.connections.unwrap_or_default())])
         };
-        let mut expected = all(reason);
-        // Not every kernel tells the application that it is a reset: Linux 7.3 calls it a refusal.
-        if self.case.fault == Fault::RefusalsCrossed && client.failed == all("refused") {
-            expected = all("refused");
-        }
+        let is_called_refusal = self.case.fault == Fault::RefusalsCrossed && kernel::release()? >= (7, 3);
+        let expected = all(if is_called_refusal { "refused" } else { reason });
         ensure!(
             client.failed == expected,
             "the attempts failed with {:?}, expected {expected:?}",
