@@ -34,28 +34,55 @@ impl Moment {
     }
 }
 
-/// Returns how long a tick of the kernel's clock takes, from their number and the time since boot.
-///
-/// The kernel does not tell it. The count begins such that it exceeds 32 bits five minutes after boot, so that of the
-/// frequencies that a kernel can be built for one makes both clocks agree. Within seconds of that moment all do: then it is
-/// unknown.
-/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/jiffies.h>
-pub(crate) fn tick(ticks: u64, monotonic: Duration) -> Option<Duration> {
-    const FREQUENCIES: [u32; 4] = [100, 250, 300, 1000];
-    /// Milliseconds that the clocks may lie apart, for they do not begin at once.
-    const TOLERANCE: u64 = 60_000;
-    /// Milliseconds by which any other frequency must be worse.
-    const MARGIN: u64 = 1_000;
-    let ticks = i64::try_from(ticks).ok()?;
-    let monotonic = i64::try_from(monotonic.as_millis()).ok()?;
-    let distances = FREQUENCIES.map(|frequency| {
-        let at_boot = (1 << 32) - 300 * i64::from(frequency);
-        let since_boot = (ticks - at_boot).saturating_mul(1_000) / i64::from(frequency);
-        (since_boot.abs_diff(monotonic), frequency)
-    });
-    let (distance, frequency) = distances.into_iter().min()?;
-    let is_only = |(other, of): (u64, u32)| of == frequency || other >= distance + MARGIN;
-    (distance < TOLERANCE && distances.into_iter().all(is_only)).then(|| Duration::from_secs(1) / frequency)
+/// Frequencies of the tick that kernels are built for, in hertz.
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/Kconfig.hz>
+const FREQUENCIES: [u32; 4] = [100, 250, 300, 1000];
+
+/// The kernel's tick and its time at about the same moment, from which follows how long a tick takes: the kernel does not
+/// tell it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TickCount {
+    /// Ticks since some moment: `jiffies`.
+    pub(crate) ticks: u64,
+    /// Time since boot: `CLOCK_MONOTONIC`.
+    pub(crate) monotonic: Duration,
+}
+
+impl TickCount {
+    /// Returns how long a tick takes, as far as one reading tells.
+    ///
+    /// The count begins such that it exceeds 32 bits five minutes after boot, so that of the frequencies that a kernel can be
+    /// built for one makes both clocks agree. Within seconds of that moment all do: then it is unknown.
+    /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/jiffies.h>
+    pub(crate) fn tick(self) -> Option<Duration> {
+        /// Milliseconds that the clocks may lie apart, for they do not begin at once.
+        const TOLERANCE: u64 = 60_000;
+        /// Milliseconds by which any other frequency must be worse.
+        const MARGIN: u64 = 1_000;
+        let ticks = i64::try_from(self.ticks).ok()?;
+        let monotonic = i64::try_from(self.monotonic.as_millis()).ok()?;
+        let distances = FREQUENCIES.map(|frequency| {
+            let at_boot = (1 << 32) - 300 * i64::from(frequency);
+            let since_boot = (ticks - at_boot).saturating_mul(1_000) / i64::from(frequency);
+            (since_boot.abs_diff(monotonic), frequency)
+        });
+        let (distance, frequency) = distances.into_iter().min()?;
+        let is_only = |(other, of): (u64, u32)| of == frequency || other >= distance + MARGIN;
+        let is_clear = distance < TOLERANCE && distances.into_iter().all(is_only);
+        is_clear.then(|| Duration::from_secs(1) / frequency)
+    }
+
+    /// Returns how long a tick takes, by how many there were since an earlier reading. If that is less than a quarter of a
+    /// second ago, or the processor was late to count them, it may stay unknown.
+    pub(crate) fn tick_since(self, earlier: Self) -> Option<Duration> {
+        /// By what part of it the frequency may be missed; the closest two are a fifth apart.
+        const TOLERANCE: f64 = 0.07;
+        let secs = self.monotonic.saturating_sub(earlier.monotonic).as_secs_f64();
+        let found = self.ticks.wrapping_sub(earlier.ticks) as f64 / secs;
+        let frequency =
+            FREQUENCIES.into_iter().find(|it| (found / f64::from(*it) - 1.0).abs() < TOLERANCE)?;
+        Some(Duration::from_secs(1) / frequency)
+    }
 }
 
 fn nanoseconds(clock: ClockId) -> u64 {
@@ -75,18 +102,24 @@ mod tests {
     #[test]
     fn the_length_of_a_tick_is_found() {
         for frequency in [100, 250, 300, 1000_u64] {
-            let tick_after = |millis: u64| {
+            let count_after = |millis: u64| {
                 let ticks = (1 << 32) - 300 * frequency + millis * frequency / 1_000;
-                tick(ticks, Duration::from_millis(millis + 200))
+                TickCount { ticks, monotonic: Duration::from_millis(millis + 200) }
             };
             let expected = Some(Duration::from_secs(1) / u32::try_from(frequency).unwrap());
             for secs in [0, 1, 280, 320, 3_600, 86_400, 100_000_000] {
-                assert_eq!(tick_after(1_000 * secs), expected, "{frequency} after {secs} s");
+                assert_eq!(count_after(1_000 * secs).tick(), expected, "{frequency} after {secs} s");
             }
             // All counts go through the same number five minutes after boot.
-            assert_eq!(tick_after(300_000), None, "{frequency}");
+            let first = count_after(300_000);
+            assert_eq!(first.tick(), None, "{frequency}");
+            assert_eq!(count_after(300_300).tick_since(first), expected, "{frequency}");
+            let late = TickCount { monotonic: Duration::from_millis(300_533), ..count_after(300_300) };
+            assert_eq!(late.tick_since(first), None, "{frequency}: a tenth of the ticks is missing");
+            assert_eq!(first.tick_since(first), None, "no time has passed");
         }
-        assert_eq!(tick(0, Duration::from_secs(500)), None, "no such clock");
+        let stopped = TickCount { ticks: 0, monotonic: Duration::from_secs(500) };
+        assert_eq!((stopped.tick(), stopped.tick_since(stopped)), (None, None), "no such clock");
     }
 
     #[test]

@@ -25,7 +25,8 @@ async fn create(config: Config, context: Context) -> Result<Box<dyn Receiver>, B
     let ring_bytes = config.ring_bytes.get();
     // Reading the kernel's type information and having programs verified takes some hundred milliseconds.
     let loading = tokio::task::spawn_blocking(move || Observer::load(ring_bytes));
-    let (observer, degraded) = loading.await??;
+    let (mut observer, mut degraded) = loading.await??;
+    degraded.extend(observer.measure_tick().await);
     for it in degraded {
         warn!(missing = it.missing, "this kernel does not tell everything: {}", it.effect);
     }

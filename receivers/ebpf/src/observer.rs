@@ -20,7 +20,7 @@ use tracing::{debug, info};
 use self::misses::Misses;
 use crate::{
     btf::Btf,
-    clock,
+    clock::TickCount,
     error::{LoadError, RunProgramError},
     layout::{self, Degraded},
     mapped::Mapped,
@@ -176,6 +176,7 @@ impl Observer {
         // A walk that cannot run is told when it is tried; then this process goes by the number it knows itself by.
         if observer.run(variant.boot, [0; 12]).is_ok() {
             observer.process = observer.state.get(0).process;
+            observer.tick = observer.tick_count().tick();
         }
         match observer.attach(RESET_SENT) {
             Ok(()) => observer.sees_resets = true,
@@ -222,6 +223,32 @@ impl Observer {
         Ok(())
     }
 
+    /// Measures how long a tick of the kernel's clock takes, if one reading did not tell it, for the machine was booted five
+    /// minutes ago. Takes a second at most. Returns what stays unknown if it does.
+    pub(crate) async fn measure_tick(&mut self) -> Option<Degraded> {
+        const TRIES: usize = 4;
+        const WAIT: Duration = Duration::from_millis(250);
+        let first = self.tick_count();
+        for _ in 0..TRIES {
+            if self.tick.is_some() {
+                return None;
+            }
+            tokio::time::sleep(WAIT).await;
+            if self.run(self.variant.boot, [0; 12]).is_ok() {
+                self.tick = self.tick_count().tick_since(first);
+            }
+        }
+        self.tick.is_none().then_some(Degraded {
+            missing: "jiffies",
+            effect: "for how long windows of receivers hold data back is told as zero, and SYN cookies are not told",
+        })
+    }
+
+    fn tick_count(&self) -> TickCount {
+        let WalkState { ticks, monotonic, .. } = self.state.get(0);
+        TickCount { ticks, monotonic: Duration::from_nanos(monotonic) }
+    }
+
     fn run(&self, program: &'static str, args: [u64; 12]) -> Result<(), RunProgramError> {
         let loaded = self.programs.program(program).expect("the program was loaded by this name");
         let loaded: &RawTracePoint = loaded.try_into().expect("the object has raw tracepoint programs only");
@@ -263,8 +290,7 @@ impl Source for Observer {
     fn begin_walk(&mut self) -> Result<bool, RunProgramError> {
         self.pending.clear();
         self.run(self.variant.boot, [0; 12])?;
-        let WalkState { n_tables, n_skipped, ticks, monotonic, .. } = self.state.get(0);
-        self.tick = self.tick.or_else(|| clock::tick(ticks, Duration::from_nanos(monotonic)));
+        let WalkState { n_tables, n_skipped, .. } = self.state.get(0);
         for idx in 0..n_tables.min(MAX_TABLES) as usize {
             let table = self.tables.get(idx);
             if !self.pending.iter().any(|it| it.buckets == table.buckets) {

@@ -80,7 +80,8 @@ impl<S: Source + 'static> EbpfReceiver<S> {
     pub(crate) fn new(config: &Config, source: S, seed: Seed, metrics: Metrics, now: fn() -> Moment) -> Self {
         let Config { sample_interval, drain_interval, ring_bytes: _, max_connections, own_traffic } = config;
         let own = Own::new(source.process(), *own_traffic);
-        let tracker = Tracker::new(*max_connections, own, seed, source.sees_resets(), metrics.clone());
+        let (sees_resets, tick) = (source.sees_resets(), source.tick());
+        let tracker = Tracker::new(*max_connections, own, seed, sees_resets, tick, metrics.clone());
         Self {
             source,
             tracker,
@@ -277,7 +278,6 @@ impl<S: Source + 'static> EbpfReceiver<S> {
         let complete = self.source.begin_walk()?;
         let with_ends = self.tracker.wants_ends();
         self.tracker.begin_walk(complete, with_ends);
-        self.tracker.set_tick(self.source.tick());
         loop {
             self.sockets.clear();
             let step = self.source.walk_step(with_ends, &mut self.sockets);

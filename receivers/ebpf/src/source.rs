@@ -12,7 +12,7 @@ pub(crate) trait Source: Send {
     /// Returns whether it tells of resets that were sent.
     fn sees_resets(&self) -> bool;
 
-    /// Returns how long a tick of the kernel's clock takes; `None` if that is unknown, or not known before a walk.
+    /// Returns how long a tick of the kernel's clock takes, if that is known.
     fn tick(&self) -> Option<Duration>;
 
     /// Waits until there is so much to drain that it should not wait for the next time. Cancel-safe.

@@ -64,6 +64,7 @@ impl Tracker {
         mut own: Own,
         seed: Seed,
         sees_resets: bool,
+        tick: Option<Duration>,
         metrics: Metrics,
     ) -> Self {
         let Seed { listeners: found, processes, n_skipped: _ } = seed;
@@ -81,7 +82,7 @@ impl Tracker {
             ended: Ended::new(metrics.forgotten_vanished.clone()),
             reports: Reports::default(),
             sees_resets,
-            tick: Duration::ZERO,
+            tick: tick.unwrap_or_default(),
             own,
             listeners,
             accept_queues: AcceptQueues::default(),

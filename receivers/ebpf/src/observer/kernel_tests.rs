@@ -92,6 +92,21 @@ async fn a_drain_ends_however_fast_records_come() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A machine that was booted five minutes ago tells it by its rate alone, any other at once, and both agree.
+#[tokio::test]
+async fn the_length_of_a_tick_is_known() -> anyhow::Result<()> {
+    let (mut observer, _) = Observer::load(RING_BYTES)?;
+    let at_once = observer.tick.take();
+    let degraded = observer.measure_tick().await;
+    ensure!(degraded.is_none(), "{degraded:?}");
+    ensure!(
+        at_once.is_none() || at_once == observer.tick,
+        "it is {at_once:?}, and by its rate {:?}",
+        observer.tick
+    );
+    Ok(())
+}
+
 /// Without ends there is less to copy, and nothing else.
 #[tokio::test]
 async fn every_variant_leaves_out_the_ends_when_asked_to() -> anyhow::Result<()> {
@@ -480,7 +495,7 @@ fn flows_of_this_namespace(observer: &mut Observer) -> anyhow::Result<Vec<Flow>>
     let own = Own::new(0, OwnTraffic::Include);
     let most = NonZeroUsize::new(100_000).expect("100,000 is not zero");
     let sees_resets = observer.sees_resets();
-    let mut tracker = Tracker::new(most, own, Seed::default(), sees_resets, Metrics::new(&telemetry));
+    let mut tracker = Tracker::new(most, own, Seed::default(), sees_resets, None, Metrics::new(&telemetry));
     let netns = this_namespace()?;
     observer.drain_all(|record| tracker.on_record(record, Moment::now()))?;
     tracker.release();

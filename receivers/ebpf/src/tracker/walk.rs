@@ -1,9 +1,6 @@
 //! What walks tell: which connections live.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::{HashMap, HashSet};
 
 use abi::{ListeningSocket, Socket};
 use model::UnixNanos;
@@ -97,11 +94,6 @@ impl Tracker {
             }
         }
         accept_queues.end_walk(is_complete);
-    }
-
-    /// Takes note of how long a tick of the kernel's clock takes; durations that it counts in ticks are zero until then.
-    pub(crate) fn set_tick(&mut self, tick: Option<Duration>) {
-        self.tick = tick.unwrap_or_default();
     }
 
     /// Takes note that a walk came to its end before it came to every table.

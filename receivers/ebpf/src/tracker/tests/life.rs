@@ -70,7 +70,6 @@ fn a_server_tells_how_long_its_client_took_to_answer() {
 fn quality_is_told_by_direction() {
     for conn in [Conn::client(1), Conn::server(2)] {
         let mut world = World::new();
-        world.tracker.set_tick(Some(Duration::from_millis(4)));
         world.open(conn);
         world.one();
         let mut seen = Vec::new();

@@ -1,6 +1,6 @@
 //! A tracker in a world of few sockets.
 
-use std::{collections::VecDeque, net::Ipv4Addr, num::NonZeroUsize, sync::Arc};
+use std::{collections::VecDeque, net::Ipv4Addr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use abi::{ConnectionRecord, ListenerRecord, ListeningSocket, RecordKind, Role, Socket, state};
 use bytemuck::Zeroable;
@@ -12,6 +12,8 @@ use crate::{
     seed::Seed, tracker::Tracker,
 };
 
+/// Of the kernel's clock.
+const TICK: Duration = Duration::from_millis(4);
 const NETNS: u32 = 4_026_531_840;
 pub(super) const SECOND: u64 = 1_000_000_000;
 pub(super) const AGENT: u32 = 77;
@@ -126,6 +128,7 @@ impl World {
                 Own::new(AGENT, own_traffic),
                 seed,
                 true,
+                Some(TICK),
                 Metrics::new(&telemetry),
             ),
             now: SECOND,
