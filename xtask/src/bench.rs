@@ -171,6 +171,12 @@ fn live(binary: &Path, observed: Duration, report: &mut Report) -> anyhow::Resul
         "MiB",
         Budget::AtMost(32.0),
     );
+    report.note(
+        "Most of what the sample of a live socket takes outside of the kernel is waiting for memory: its record passes four \
+         components, each of which finds the connection in a table of its own, and so many connections are in no cache. It \
+         differs with the machine's memory."
+            .to_owned(),
+    );
     drop(held);
     agent.stop()
 }
