@@ -6,7 +6,7 @@ use serde::Deserialize;
 /// An attribute that link series carry only when the configuration asks for it.
 ///
 /// Written as `process` for both ends, or as `client.process` or `server.process` for one of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct OptionalAttribute {
     ends: Ends,
@@ -20,7 +20,7 @@ enum Ends {
     Server,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Field {
     Address,
     Of(Attribute),
@@ -31,11 +31,17 @@ const ADDRESS: &str = "address";
 /// The text names no optional attribute.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not an optional attribute; expected `process`, `service`, `container` or `address`, with `client.` or \
-     `server.` before it for one end only"
+    "`{text}` is not an optional attribute; expected {}, `address`, or the name that a processor gives a label, which has \
+     a dot in it; with `client.` or `server.` before it for one end only",
+    named()
 )]
 pub struct InvalidAttribute {
     text: String,
+}
+
+fn named() -> String {
+    let words: Vec<_> = Attribute::NAMED.iter().map(|it| format!("`{}`", it.as_str())).collect();
+    words.join(", ")
 }
 
 impl FromStr for OptionalAttribute {
@@ -43,17 +49,16 @@ impl FromStr for OptionalAttribute {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (ends, word) = match text.split_once('.') {
-            None => (Ends::Both, text),
             Some(("client", word)) => (Ends::Client, word),
             Some(("server", word)) => (Ends::Server, word),
-            Some(_) => return Err(InvalidAttribute { text: text.to_owned() }),
+            _ => (Ends::Both, text),
         };
-        let known = || Attribute::ALL.into_iter().find(|it| it.as_str() == word).map(Field::Of);
-        let field = if word == ADDRESS { Some(Field::Address) } else { known() };
-        match field {
-            Some(field) => Ok(Self { ends, field }),
-            None => Err(InvalidAttribute { text: text.to_owned() }),
-        }
+        let field = match word.parse() {
+            _ if word == ADDRESS => Field::Address,
+            Ok(attribute) => Field::Of(attribute),
+            Err(_) => return Err(InvalidAttribute { text: text.to_owned() }),
+        };
+        Ok(Self { ends, field })
     }
 }
 
@@ -86,10 +91,10 @@ impl Selection {
         let mut selection = Self::default();
         for OptionalAttribute { ends, field } in wanted {
             if matches!(ends, Ends::Both | Ends::Client) {
-                selection.client.add(*field);
+                selection.client.add(field);
             }
             if matches!(ends, Ends::Both | Ends::Server) {
-                selection.server.add(*field);
+                selection.server.add(field);
             }
         }
         selection
@@ -97,12 +102,12 @@ impl Selection {
 }
 
 impl EndSelection {
-    fn add(&mut self, field: Field) {
+    fn add(&mut self, field: &Field) {
         match field {
             Field::Address => self.address = true,
             Field::Of(attribute) => {
-                if let Err(idx) = self.attributes.binary_search(&attribute) {
-                    self.attributes.insert(idx, attribute);
+                if let Err(idx) = self.attributes.binary_search(attribute) {
+                    self.attributes.insert(idx, attribute.clone());
                 }
             }
         }
@@ -132,7 +137,7 @@ mod tests {
 
     #[test]
     fn other_words_are_refused() {
-        for text in ["", "pod", "client.", ".process", "peer.process", "client.server.process", "Process"] {
+        for text in ["", "pods", "client.", "server.pods", "Process"] {
             assert!(text.parse::<OptionalAttribute>().is_err(), "{text}");
         }
     }

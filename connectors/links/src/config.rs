@@ -33,8 +33,9 @@ pub struct Config {
 
     /// What tells links apart beyond name, namespace and kind of both ends, server port, transport and observer.
     ///
-    /// `process`, `service`, `container`, `address`; with `client.` or `server.` before it for one end only. The
-    /// address of clients makes many links.
+    /// `process`, `service`, `container`, `pod`, `node`, `zone`, `region`, `service_name`, `service_namespace`, `address`, or
+    /// the name that a processor gives a label, which has a dot in it; with `client.` or `server.` before it for one end
+    /// only. The address of clients, and pods that come and go, make many links.
     pub attributes: Vec<OptionalAttribute>,
 
     /// Upper bounds of the histograms' buckets: lists of durations in `rtt`, `connect_duration`,

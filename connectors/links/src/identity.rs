@@ -130,7 +130,7 @@ impl End {
                 add(words.namespace, namespace.as_deref().unwrap_or_default());
                 add(words.kind, kind);
                 for attribute in &selection.attributes {
-                    if let Some(value) = entity.attribute(*attribute) {
+                    if let Some(value) = entity.attribute(attribute) {
                         add(&format!("{}.{}", words.end, attribute.as_str()), value);
                     }
                 }
@@ -177,7 +177,7 @@ fn hash_end(endpoint: &Endpoint, selection: &EndSelection, state: &mut impl Hash
             let Entity { name, namespace, kind, attributes: _ } = &**entity;
             (name, namespace, kind).hash(state);
             for attribute in &selection.attributes {
-                entity.attribute(*attribute).hash(state);
+                entity.attribute(attribute).hash(state);
             }
         }
         None => endpoint.address.hash(state),
@@ -191,7 +191,7 @@ fn is_same(left: &Entity, right: &Entity, selection: &EndSelection) -> bool {
     left.name == right.name
         && left.namespace == right.namespace
         && left.kind == right.kind
-        && selection.attributes.iter().all(|it| left.attribute(*it) == right.attribute(*it))
+        && selection.attributes.iter().all(|it| left.attribute(it) == right.attribute(it))
 }
 
 /// Returns a text attribute.

@@ -1,6 +1,6 @@
-use std::{net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Values of [`Entity::kind`] that this project gives itself; Kubernetes kinds are written as Kubernetes writes them.
 pub mod kind {
@@ -40,14 +40,14 @@ impl Entity {
     }
 
     /// Returns the value of an attribute, if it is known.
-    pub fn attribute(&self, attribute: Attribute) -> Option<&Arc<str>> {
-        let idx = self.attributes.binary_search_by_key(&attribute, |(it, _)| *it).ok()?;
+    pub fn attribute(&self, attribute: &Attribute) -> Option<&Arc<str>> {
+        let idx = self.attributes.binary_search_by(|(it, _)| it.cmp(attribute)).ok()?;
         Some(&self.attributes[idx].1)
     }
 
     /// Sets an attribute, replacing its former value.
     pub fn set_attribute(&mut self, attribute: Attribute, value: impl Into<Arc<str>>) {
-        match self.attributes.binary_search_by_key(&attribute, |(it, _)| *it) {
+        match self.attributes.binary_search_by(|(it, _)| it.cmp(&attribute)) {
             Ok(idx) => self.attributes[idx].1 = value.into(),
             Err(idx) => self.attributes.insert(idx, (attribute, value.into())),
         }
@@ -55,8 +55,7 @@ impl Entity {
 }
 
 /// What can be known of an [`Entity`] beyond its name; each can become an attribute of link series by configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Attribute {
     /// Command of the process.
     Process,
@@ -64,18 +63,87 @@ pub enum Attribute {
     Service,
     /// Container id.
     Container,
+    /// Name of the pod.
+    Pod,
+    /// Name of the node.
+    Node,
+    /// Zone of the node.
+    Zone,
+    /// Region of the node.
+    Region,
+    /// `service.name` of OpenTelemetry.
+    ServiceName,
+    /// `service.namespace` of OpenTelemetry.
+    ServiceNamespace,
+    /// A label or annotation, by the name that the configuration gives it. It has a dot in it, so that it is none of the
+    /// others.
+    Tag(Arc<str>),
 }
 
 impl Attribute {
-    /// Every attribute, in the order documents list them.
-    pub const ALL: [Self; 3] = [Self::Process, Self::Service, Self::Container];
+    /// Every attribute that has a name of its own, in the order documents list them.
+    pub const NAMED: [Self; 9] = [
+        Self::Process,
+        Self::Service,
+        Self::Container,
+        Self::Pod,
+        Self::Node,
+        Self::Zone,
+        Self::Region,
+        Self::ServiceName,
+        Self::ServiceNamespace,
+    ];
 
     /// Returns the name used in configuration, and behind `client.` or `server.` in series.
-    pub const fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Process => "process",
             Self::Service => "service",
             Self::Container => "container",
+            Self::Pod => "pod",
+            Self::Node => "node",
+            Self::Zone => "zone",
+            Self::Region => "region",
+            Self::ServiceName => "service_name",
+            Self::ServiceNamespace => "service_namespace",
+            Self::Tag(name) => name,
+        }
+    }
+}
+
+impl Serialize for Attribute {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Attribute {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+/// The text names no attribute: it is none of the known ones, and has no dot as the names of labels do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownAttribute(String);
+
+impl fmt::Display for UnknownAttribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` is not an attribute of an end", self.0)
+    }
+}
+
+impl std::error::Error for UnknownAttribute {}
+
+impl FromStr for Attribute {
+    type Err = UnknownAttribute;
+
+    fn from_str(text: &str) -> Result<Self, UnknownAttribute> {
+        match Self::NAMED.into_iter().find(|it| it.as_str() == text) {
+            Some(named) => Ok(named),
+            None if text.contains('.') => Ok(Self::Tag(text.into())),
+            None => Err(UnknownAttribute(text.to_owned())),
         }
     }
 }
@@ -126,13 +194,14 @@ mod tests {
     #[test]
     fn attributes_are_found_in_any_order_of_setting() {
         let mut entity = Entity::new("nginx", kind::PROCESS);
-        for attribute in Attribute::ALL.into_iter().rev() {
-            entity.set_attribute(attribute, attribute.as_str());
+        for attribute in Attribute::NAMED.into_iter().rev() {
+            let value = attribute.as_str().to_owned();
+            entity.set_attribute(attribute, value);
         }
         entity.set_attribute(Attribute::Service, "https");
-        assert_eq!(entity.attribute(Attribute::Process).map(|it| &**it), Some("process"));
-        assert_eq!(entity.attribute(Attribute::Service).map(|it| &**it), Some("https"));
-        assert_eq!(entity.attributes.len(), 3);
+        assert_eq!(entity.attribute(&Attribute::Process).map(|it| &**it), Some("process"));
+        assert_eq!(entity.attribute(&Attribute::Service).map(|it| &**it), Some("https"));
+        assert_eq!(entity.attributes.len(), Attribute::NAMED.len());
     }
 
     /// Whoever writes a record by hand need not know the order.

@@ -6,18 +6,22 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+pub mod cgroup;
 mod connection_map;
 mod entity;
+mod entity_cache;
 mod flow;
 mod id;
 mod listener;
 mod metrics;
+mod names;
 mod time;
 
 pub use self::{
     batch::{Batch, Signal},
     connection_map::ConnectionMap,
     entity::{Attribute, Endpoint, Entity, kind},
+    entity_cache::EntityCache,
     flow::{
         Before, Begin, CloseReason, End, FailureReason, Flow, Flows, Local, Observer, Process, Rtt, Traffic,
         Transport,
@@ -25,5 +29,6 @@ pub use self::{
     id::ConnectionId,
     listener::{Listener, Listeners},
     metrics::{Metrics, n_points},
+    names::{FixedNames, Names},
     time::{Interval, UnixNanos},
 };

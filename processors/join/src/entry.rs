@@ -1,9 +1,10 @@
 use std::{
     mem,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use model::{Before, Begin, ConnectionId, End, Endpoint, Flow, Observer, Transport, UnixNanos};
+use model::{Attribute, Before, Begin, ConnectionId, End, Endpoint, Flow, Observer, Transport, UnixNanos};
 
 use crate::{
     merge::{Known, append, is_unknown},
@@ -186,7 +187,8 @@ impl Entry {
             Observer::Server => (arrived, held),
         };
         self.untold.add(Known::of(&server));
-        self.decision = Some(Decision::Paired { server: server.server });
+        let server = with_service(server.server, &client.server);
+        self.decision = Some(Decision::Paired { server });
         step.report.paired += 1;
         step.report.merged += 1;
         self.pass(client, step);
@@ -265,6 +267,17 @@ impl Entry {
             Observer::Server => &self.client,
         }
     }
+}
+
+/// Adds the service that the client asked for to what the server tells of itself, if that tells none: it may answer for several.
+fn with_service(mut server: Endpoint, asked: &Endpoint) -> Endpoint {
+    let asked = asked.entity.as_deref().and_then(|it| it.attribute(&Attribute::Service));
+    if let (Some(service), Some(entity)) = (asked, &mut server.entity)
+        && entity.attribute(&Attribute::Service).is_none()
+    {
+        Arc::make_mut(entity).set_attribute(Attribute::Service, Arc::clone(service));
+    }
+    server
 }
 
 impl Decision {

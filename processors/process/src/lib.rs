@@ -5,8 +5,6 @@
 
 #![forbid(unsafe_code)]
 
-mod cache;
-mod cgroup;
 mod config;
 mod factory;
 mod metrics;

@@ -1,13 +1,12 @@
-use std::{net::IpAddr, sync::Arc};
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
-use model::{Attribute, ConnectionMap, Entity, Flow, Listener, Local, Observer, kind};
-
-use crate::{
-    Config,
-    cache::Cache,
+use model::{
+    Attribute, Entity, EntityCache, FixedNames, Flow, Listener, Local, Names, Observer,
     cgroup::{self, Owner},
-    services::Services,
+    kind,
 };
+
+use crate::{Config, services::Services};
 
 /// Digits of a container's id that tools show.
 const SHORT_ID: usize = 12;
@@ -18,11 +17,16 @@ const UNKNOWN: &str = "unknown";
 /// Gives both ends of a record their names, and each connection the same names until its end.
 #[derive(Debug)]
 pub struct Naming {
+    ends: Ends,
+    connections: FixedNames,
+}
+
+/// Names of ends, by what is known of them.
+#[derive(Debug)]
+struct Ends {
     services: Services,
-    local: Cache<LocalKey>,
-    external: Cache<ExternalKey>,
-    connections: ConnectionMap<Names>,
-    forgotten: u64,
+    local: EntityCache<LocalKey>,
+    external: EntityCache<ExternalKey>,
 }
 
 /// Everything that the name of the observer's own end depends on.
@@ -40,48 +44,29 @@ struct ExternalKey {
     service: Option<Arc<str>>,
 }
 
-#[derive(Clone, Debug)]
-struct Names {
-    client: Arc<Entity>,
-    server: Arc<Entity>,
-}
-
 impl Naming {
     /// Creates a naming that remembers nothing yet.
     pub fn new(config: &Config) -> Self {
         let Config { services, max_connections, max_entities } = config;
-        Self {
+        let ends = Ends {
             services: Services::new(services),
-            local: Cache::new(*max_entities),
-            external: Cache::new(*max_entities),
-            connections: ConnectionMap::new(max_connections.get()),
-            forgotten: 0,
-        }
+            local: EntityCache::new(*max_entities),
+            external: EntityCache::new(*max_entities),
+        };
+        Self { ends, connections: FixedNames::new(max_connections.get()) }
     }
 
     /// Names the ends that have no name yet: by what was said when the connection was first seen, if it is remembered.
     pub fn name(&mut self, flow: &mut Flow) {
-        let known = flow.id.and_then(|id| self.connections.get_mut(id, flow.observer)).cloned();
-        let is_new = known.is_none();
-        let Names { client, server } = known.unwrap_or_else(|| self.names_of(flow));
-        let client = flow.client.entity.get_or_insert(client);
-        let server = flow.server.entity.get_or_insert(server);
-        // Attempts that failed carry no id, and leave nothing behind.
-        let Some(id) = flow.id else { return };
-        if flow.end.is_some() {
-            self.connections.remove(id, flow.observer);
-        } else if is_new {
-            let names = Names { client: Arc::clone(client), server: Arc::clone(server) };
-            let full = self.connections.insert(id, flow.observer, names);
-            self.forgotten += u64::from(full.is_some());
-        }
+        let Self { ends, connections } = self;
+        let Ok(()) = connections.name(flow, |flow| Ok::<_, Infallible>(ends.names_of(flow)));
     }
 
     /// Names whose a listening socket is, if it has no name yet: as its connections' server is named.
     pub fn name_listener(&mut self, listener: &mut Listener) {
         if listener.server.entity.is_none() {
-            let service = self.services.name(listener.server.port).cloned();
-            listener.server.entity = Some(self.local_entity(&listener.local, service));
+            let service = self.ends.services.name(listener.server.port).cloned();
+            listener.server.entity = Some(self.ends.local_entity(&listener.local, service));
         }
     }
 
@@ -91,14 +76,16 @@ impl Naming {
     }
 
     pub(crate) fn n_entities(&self) -> usize {
-        self.local.len() + self.external.len()
+        self.ends.local.len() + self.ends.external.len()
     }
 
     /// Returns how many connections were forgotten before their end since the last call.
     pub(crate) fn take_forgotten(&mut self) -> u64 {
-        std::mem::take(&mut self.forgotten)
+        self.connections.take_forgotten()
     }
+}
 
+impl Ends {
     fn names_of(&mut self, flow: &Flow) -> Names {
         // What is offered at the server's port says nothing about the client.
         let service = self.services.name(flow.server.port).cloned();
@@ -320,7 +307,7 @@ mod tests {
     fn entity(name: &str, kind: &str, attributes: &[(Attribute, &str)]) -> Entity {
         let mut entity = Entity::new(name, kind);
         for (attribute, value) in attributes {
-            entity.set_attribute(*attribute, *value);
+            entity.set_attribute(attribute.clone(), *value);
         }
         entity
     }

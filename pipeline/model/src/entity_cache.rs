@@ -1,24 +1,25 @@
 use std::{collections::HashMap, hash::Hash, num::NonZeroUsize, sync::Arc};
 
-use model::Entity;
+use crate::Entity;
 
 /// Keeps the entity that was made of each key, so that it is made once and shared. Bounded.
 ///
 /// When it is full it drops those that nobody else holds any more. If most are held it drops all: who holds one keeps
 /// it, and it is made once more when it is needed again.
 #[derive(Debug)]
-pub(crate) struct Cache<K> {
+pub struct EntityCache<K> {
     entities: HashMap<K, Arc<Entity>>,
     capacity: usize,
 }
 
-impl<K: Eq + Hash> Cache<K> {
-    pub(crate) fn new(capacity: NonZeroUsize) -> Self {
+impl<K: Eq + Hash> EntityCache<K> {
+    /// Keeps so many at most.
+    pub fn new(capacity: NonZeroUsize) -> Self {
         Self { entities: HashMap::new(), capacity: capacity.get() }
     }
 
     /// Returns the entity of a key, made by `make` if it is not there.
-    pub(crate) fn get(&mut self, key: K, make: impl FnOnce(&K) -> Entity) -> Arc<Entity> {
+    pub fn get(&mut self, key: K, make: impl FnOnce(&K) -> Entity) -> Arc<Entity> {
         if let Some(known) = self.entities.get(&key) {
             return Arc::clone(known);
         }
@@ -34,14 +35,20 @@ impl<K: Eq + Hash> Cache<K> {
         entity
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// Returns whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entities.is_empty()
+    }
+
+    /// Returns how many there are.
+    pub fn len(&self) -> usize {
         self.entities.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use model::kind;
+    use crate::kind;
 
     use super::*;
 
@@ -74,8 +81,8 @@ mod tests {
         assert!(cache.len() <= 4, "{} entities", cache.len());
     }
 
-    fn cache(capacity: usize) -> Cache<usize> {
-        Cache::new(NonZeroUsize::new(capacity).unwrap())
+    fn cache(capacity: usize) -> EntityCache<usize> {
+        EntityCache::new(NonZeroUsize::new(capacity).unwrap())
     }
 
     fn named(n: &usize) -> Entity {
