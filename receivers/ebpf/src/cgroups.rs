@@ -77,7 +77,8 @@ impl Cgroups {
     }
 }
 
-fn path(names: &CgroupNames) -> String {
+/// Returns the path of a cgroup from the root of the hierarchy.
+pub(crate) fn path(names: &CgroupNames) -> String {
     let mut path = String::new();
     for name in names.from_root() {
         path.push('/');

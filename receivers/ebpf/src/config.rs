@@ -51,6 +51,24 @@ pub struct Config {
     ///
     /// They are counted in `ridley.ebpf.own.connections` and `ridley.ebpf.own.bytes` either way.
     pub own_traffic: OwnTraffic,
+
+    /// Whose connections are observed where several nodes of Kubernetes share one kernel, as those of kind and k3d do.
+    ///
+    /// The node is that of the agent's own pod, by its cgroup; connections of others are left out and counted in
+    /// `ridley.ebpf.other_nodes.connections`. An agent outside of pods, and one whose node has a kernel of its own, observes
+    /// the whole machine either way.
+    pub nodes: Nodes,
+}
+
+/// Whose connections are observed where several nodes share one kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Nodes {
+    /// Those of the agent's own node.
+    #[default]
+    Own,
+    /// Those of every node.
+    All,
 }
 
 /// What to do with connections of the agent itself.
@@ -72,13 +90,21 @@ impl Default for Config {
             ring_bytes: NonZeroU32::new(1 << 21).expect("2 MiB is not zero"),
             max_connections: NonZeroUsize::new(100_000).expect("100 000 is not zero"),
             own_traffic: OwnTraffic::Exclude,
+            nodes: Nodes::Own,
         }
     }
 }
 
 impl component::Config for Config {
     fn validate(&self) -> Vec<InvalidSetting> {
-        let Self { sample_interval, drain_interval, ring_bytes, max_connections: _, own_traffic: _ } = self;
+        let Self {
+            sample_interval,
+            drain_interval,
+            ring_bytes,
+            max_connections: _,
+            own_traffic: _,
+            nodes: _,
+        } = self;
         let mut invalid = Vec::new();
         for (path, actual, allowed) in [
             ("sample_interval", *sample_interval, MIN_SAMPLE_INTERVAL..=MAX_SAMPLE_INTERVAL),
@@ -109,6 +135,7 @@ mod tests {
             ring_bytes: NonZeroU32::new(1 << 23).unwrap(),
             max_connections: NonZeroUsize::new(5_000).unwrap(),
             own_traffic: OwnTraffic::Include,
+            nodes: Nodes::All,
         };
         assert_eq!(config, expected);
         assert_eq!(component::Config::validate(&config), []);

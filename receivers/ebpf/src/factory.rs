@@ -1,12 +1,23 @@
-use std::{path::Path, time::Duration};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, TcpListener},
+    path::Path,
+    time::Duration,
+};
 
-use component::{BoxError, Context, Factory, Receiver, Stability};
+use component::{BoxError, Context, ErrorChain, Factory, Receiver, Stability};
 use model::Signal;
-use tracing::warn;
+use tracing::{debug, info, warn};
 
 use crate::{
-    clock::Moment, config::Config, memory, metrics::Metrics, observer::Observer, receiver::EbpfReceiver,
-    seed, source::Source,
+    clock::Moment,
+    config::{Config, Nodes},
+    memory,
+    metrics::Metrics,
+    observer::Observer,
+    receiver::EbpfReceiver,
+    scope::Scope,
+    seed,
+    source::Source,
 };
 
 /// How long the processes of sockets that are older than the receiver are looked up at the start.
@@ -27,6 +38,10 @@ async fn create(config: Config, context: Context) -> Result<Box<dyn Receiver>, B
     let loading = tokio::task::spawn_blocking(move || Observer::load(ring_bytes));
     let (mut observer, mut degraded) = loading.await??;
     degraded.extend(observer.measure_tick().await);
+    let scope = match config.nodes {
+        Nodes::All => Scope::Machine,
+        Nodes::Own => own_scope(&mut observer),
+    };
     for it in degraded {
         warn!(missing = it.missing, "this kernel does not tell everything: {}", it.effect);
     }
@@ -44,5 +59,31 @@ async fn create(config: Config, context: Context) -> Result<Box<dyn Receiver>, B
         );
     }
     seed.renumber(std::process::id(), observer.process());
-    Ok(Box::new(EbpfReceiver::new(&config, observer, seed, metrics, Moment::now)))
+    Ok(Box::new(EbpfReceiver::new(&config, observer, scope, seed, metrics, Moment::now)))
+}
+
+/// Finds which node this process is on, if it shares the kernel with others.
+fn own_scope(observer: &mut Observer) -> Scope {
+    let found = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .or_else(|_| TcpListener::bind((Ipv6Addr::LOCALHOST, 0)))
+        .map(|listener| observer.own_cgroup(&listener));
+    let scope = match found {
+        Ok(Ok(Some(path))) => Scope::of_agent(&path),
+        Ok(Ok(None)) => Scope::Machine,
+        Ok(Err(error)) => {
+            debug!(error = %ErrorChain(&error), "the cgroup of this process stays unknown");
+            Scope::Machine
+        }
+        Err(error) => {
+            debug!(%error, "the cgroup of this process stays unknown");
+            Scope::Machine
+        }
+    };
+    if let Scope::Node(node) = &scope {
+        info!(
+            cgroup = &**node,
+            "several nodes share this kernel, only the connections of this one are observed"
+        );
+    }
+    scope
 }

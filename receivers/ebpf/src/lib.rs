@@ -26,6 +26,7 @@ mod object;
 mod observer;
 mod own;
 mod receiver;
+mod scope;
 mod seed;
 mod source;
 mod tracker;
@@ -33,7 +34,7 @@ mod verdict;
 mod wake;
 
 pub use self::{
-    config::{Config, OwnTraffic},
+    config::{Config, Nodes, OwnTraffic},
     error::{LayoutError, LoadError, Refused, RunProgramError},
     factory::factory,
     needs::{Need, check},

@@ -37,6 +37,8 @@ pub(crate) struct Metrics {
     pub(crate) own_request_bytes: Counter,
     /// Bytes of the agent's own connections, server to client.
     pub(crate) own_response_bytes: Counter,
+    /// Connections and attempts of other nodes on the same kernel.
+    pub(crate) other_nodes: Counter,
     /// Flow records dropped because the pipeline did not take them.
     pub(crate) dropped_full: Counter,
     /// Flow records dropped because the time for shutdown was over.
@@ -155,6 +157,12 @@ impl Metrics {
             ),
             own_request_bytes: own_bytes("request"),
             own_response_bytes: own_bytes("response"),
+            other_nodes: telemetry.counter(
+                "ridley.ebpf.other_nodes.connections",
+                "{connection}",
+                "Connections, and attempts that failed, that are left out because they are of another node on the same kernel.",
+                &[],
+            ),
             dropped_full: telemetry.dropped(Signal::Flows, "full"),
             dropped_shutdown: telemetry.dropped_at_shutdown(Signal::Flows),
             malformed: telemetry.counter(

@@ -2,7 +2,7 @@
 
 mod misses;
 
-use std::{os::fd::AsFd, time::Duration};
+use std::{net::TcpListener, os::fd::AsFd, time::Duration};
 
 use abi::{
     CgroupNames, ChangeCount, ListeningSocket, MAX_LISTENING, MAX_SOCKETS, MAX_TABLES, Offsets, SkipReason,
@@ -15,11 +15,13 @@ use aya::{
 };
 
 use component::ErrorChain;
+use rustix::fs::fstat;
 use tracing::{debug, info};
 
 use self::misses::Misses;
 use crate::{
     btf::Btf,
+    cgroups,
     clock::TickCount,
     error::{LoadError, RunProgramError},
     layout::{self, Degraded},
@@ -247,6 +249,23 @@ impl Observer {
     fn tick_count(&self) -> TickCount {
         let WalkState { ticks, monotonic, .. } = self.state.get(0);
         TickCount { ticks, monotonic: Duration::from_nanos(monotonic) }
+    }
+
+    /// Returns the path of the cgroup that this process is in, by a socket with which it listens; `None` if the kernel does not
+    /// tell. What this process reads of itself ends at the root of its namespace of cgroups, which in a pod is the pod.
+    pub(crate) fn own_cgroup(&mut self, listener: &TcpListener) -> Result<Option<String>, RunProgramError> {
+        let inode = fstat(listener).map(|it| it.st_ino).unwrap_or_default();
+        let mut sockets = Vec::new();
+        let mut next = Some(0);
+        while let Some(first) = next {
+            let Some(step) = self.walk_listening(first, &mut sockets) else { return Ok(None) };
+            next = step?.next;
+            if let Some(own) = sockets.drain(..).find(|it| it.inode == inode && inode != 0) {
+                let names = self.name_cgroup(own.cgroup_node)?;
+                return Ok((names.id == own.cgroup).then(|| cgroups::path(&names)));
+            }
+        }
+        Ok(None)
     }
 
     fn run(&self, program: &'static str, args: [u64; 12]) -> Result<(), RunProgramError> {

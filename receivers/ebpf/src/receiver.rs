@@ -17,9 +17,10 @@ use crate::{
     error::RunProgramError,
     metrics::Metrics,
     own::Own,
+    scope::Scope,
     seed::Seed,
     source::{ListeningStep, Program, Source, Step},
-    tracker::Tracker,
+    tracker::{Surroundings, Tracker},
 };
 
 /// Records in one batch: enough to be worth the way, few enough to be little memory in every queue.
@@ -76,12 +77,21 @@ struct Clockwork {
 }
 
 impl<S: Source + 'static> EbpfReceiver<S> {
-    /// Creates a receiver. `seed` is what is known of processes, looked up since the source records; `now` reads the clocks.
-    pub(crate) fn new(config: &Config, source: S, seed: Seed, metrics: Metrics, now: fn() -> Moment) -> Self {
-        let Config { sample_interval, drain_interval, ring_bytes: _, max_connections, own_traffic } = config;
+    /// Creates a receiver of what is in a scope. `seed` is what is known of processes, looked up since the source records;
+    /// `now` reads the clocks.
+    pub(crate) fn new(
+        config: &Config,
+        source: S,
+        scope: Scope,
+        seed: Seed,
+        metrics: Metrics,
+        now: fn() -> Moment,
+    ) -> Self {
+        let Config { sample_interval, drain_interval, ring_bytes: _, max_connections, own_traffic, nodes: _ } =
+            config;
         let own = Own::new(source.process(), *own_traffic);
-        let (sees_resets, tick) = (source.sees_resets(), source.tick());
-        let tracker = Tracker::new(*max_connections, own, seed, sees_resets, tick, metrics.clone());
+        let surroundings = Surroundings { scope, sees_resets: source.sees_resets(), tick: source.tick() };
+        let tracker = Tracker::new(*max_connections, own, seed, surroundings, metrics.clone());
         Self {
             source,
             tracker,

@@ -31,6 +31,7 @@ use crate::{
     listeners::{Listener, Listeners},
     metrics::Metrics,
     own::Own,
+    scope::Scope,
     seed::Seed,
 };
 
@@ -42,6 +43,7 @@ pub(crate) struct Tracker {
     beyond: Beyond,
     ended: Ended,
     reports: Reports,
+    scope: Scope,
     sees_resets: bool,
     // How long a tick of the kernel's clock takes; zero if unknown.
     tick: Duration,
@@ -57,17 +59,28 @@ pub(crate) struct Tracker {
     metrics: Metrics,
 }
 
+/// Where a tracker is, and what can be seen from there.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    /// Whose connections are reported.
+    pub(crate) scope: Scope,
+    /// Whether resets that are sent are told of.
+    pub(crate) sees_resets: bool,
+    /// How long a tick of the kernel's clock takes, if that is known.
+    pub(crate) tick: Option<Duration>,
+}
+
 impl Tracker {
     /// Follows nothing yet. `seed` is what was known of processes before the first record is taken.
     pub(crate) fn new(
         max_connections: NonZeroUsize,
         mut own: Own,
         seed: Seed,
-        sees_resets: bool,
-        tick: Option<Duration>,
+        surroundings: Surroundings,
         metrics: Metrics,
     ) -> Self {
         let Seed { listeners: found, processes, n_skipped: _ } = seed;
+        let Surroundings { scope, sees_resets, tick } = surroundings;
         let mut listeners = Listeners::new(metrics.forgotten_listeners.clone());
         for listener in found {
             if own.is_agent(Some(&listener.process)) {
@@ -81,6 +94,7 @@ impl Tracker {
             beyond: Beyond::new(max_connections.get()),
             ended: Ended::new(metrics.forgotten_vanished.clone()),
             reports: Reports::default(),
+            scope,
             sees_resets,
             tick: tick.unwrap_or_default(),
             own,

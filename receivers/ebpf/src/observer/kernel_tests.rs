@@ -28,7 +28,15 @@ use rustix::{
 };
 
 use super::*;
-use crate::{clock::Moment, config::OwnTraffic, metrics::Metrics, own::Own, seed::Seed, tracker::Tracker};
+use crate::{
+    clock::Moment,
+    config::OwnTraffic,
+    metrics::Metrics,
+    own::Own,
+    scope::Scope,
+    seed::Seed,
+    tracker::{Surroundings, Tracker},
+};
 
 /// How long to wait for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -104,6 +112,17 @@ async fn the_length_of_a_tick_is_known() -> anyhow::Result<()> {
         "it is {at_once:?}, and by its rate {:?}",
         observer.tick
     );
+    Ok(())
+}
+
+/// As `/proc` tells it to who has not a namespace of cgroups of its own.
+#[tokio::test]
+async fn the_cgroup_of_this_process_is_known() -> anyhow::Result<()> {
+    let (mut observer, _) = Observer::load(RING_BYTES)?;
+    let found = observer.own_cgroup(&TcpListener::bind(("127.0.0.1", 0))?)?;
+    let text = fs::read_to_string("/proc/self/cgroup")?;
+    let expected = text.lines().find_map(|it| it.strip_prefix("0::")).context("no cgroups of version 2")?;
+    ensure!(found.as_deref() == Some(expected), "it is {found:?} instead of {expected}");
     Ok(())
 }
 
@@ -494,8 +513,9 @@ fn flows_of_this_namespace(observer: &mut Observer) -> anyhow::Result<Vec<Flow>>
     let telemetry = Arc::new(Registry::default()).telemetry(Kind::Receiver, &"ebpf".parse().expect("an id"));
     let own = Own::new(0, OwnTraffic::Include);
     let most = NonZeroUsize::new(100_000).expect("100,000 is not zero");
-    let sees_resets = observer.sees_resets();
-    let mut tracker = Tracker::new(most, own, Seed::default(), sees_resets, None, Metrics::new(&telemetry));
+    let surroundings =
+        Surroundings { scope: Scope::Machine, sees_resets: observer.sees_resets(), tick: None };
+    let mut tracker = Tracker::new(most, own, Seed::default(), surroundings, Metrics::new(&telemetry));
     let netns = this_namespace()?;
     observer.drain_all(|record| tracker.on_record(record, Moment::now()))?;
     tracker.release();

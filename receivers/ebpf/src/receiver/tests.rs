@@ -359,7 +359,8 @@ impl Kernel {
             let source = kernel.clone();
             async move {
                 let metrics = Metrics::new(&context.telemetry);
-                let receiver = EbpfReceiver::new(&config, source, Seed::default(), metrics, now);
+                let receiver =
+                    EbpfReceiver::new(&config, source, Scope::Machine, Seed::default(), metrics, now);
                 Ok(Box::new(receiver) as Box<dyn Receiver>)
             }
         };

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use model::{Flow, Listener, Local};
+use model::{End, Flow, Listener, Local};
 
 use super::{
     Tracker,
@@ -85,14 +85,11 @@ impl Tracker {
 
     /// Takes up to `max` reports on listening sockets out.
     pub(crate) fn take_listener_reports(&mut self, max: usize) -> Vec<Listener> {
-        let Self { accept_queues, cgroups, own, .. } = self;
+        let Self { accept_queues, cgroups, own, scope, .. } = self;
         accept_queues.take_reports(max, |key, process, cgroup| {
-            let is_passed = !own.is_agent(process) || own.includes();
-            is_passed.then(|| Local {
-                cgroup: cgroups.path(cgroup),
-                netns: key.netns,
-                process: process.cloned(),
-            })
+            let cgroup = cgroups.path(cgroup);
+            let is_passed = (!own.is_agent(process) || own.includes()) && scope.includes(cgroup.as_deref());
+            is_passed.then(|| Local { cgroup, netns: key.netns, process: process.cloned() })
         })
     }
 
@@ -107,7 +104,7 @@ impl Tracker {
                     self.reports.n_finished -= 1;
                     let is_own = self.own.is_agent(flow.local.process.as_ref())
                         || flow.id.is_some_and(|id| self.own.has_end(id));
-                    if !is_own || self.own.passes(&flow, &self.metrics) {
+                    if self.passes(&flow, is_own) {
                         flows.push(*flow);
                     }
                 }
@@ -129,7 +126,7 @@ impl Tracker {
                             self.ended.vanish(connection, self.walk.number);
                         }
                     }
-                    if !is_own || self.own.passes(&flow, &self.metrics) {
+                    if self.passes(&flow, is_own) {
                         flows.push(flow);
                     }
                 }
@@ -137,6 +134,16 @@ impl Tracker {
         }
         self.metrics.connections.set(i64::try_from(self.connections.len()).unwrap_or(i64::MAX));
         flows
+    }
+
+    /// Returns whether a record is to be passed on; counts a connection that is not, once.
+    fn passes(&self, flow: &Flow, is_own: bool) -> bool {
+        if !self.scope.includes(flow.local.cgroup.as_deref()) {
+            let is_first = flow.begin.is_some() || matches!(flow.end, Some(End::Failed(_)));
+            self.metrics.other_nodes.add(u64::from(is_first));
+            return false;
+        }
+        !is_own || self.own.passes(flow, &self.metrics)
     }
 
     /// Queues a record of a connection that is not followed.

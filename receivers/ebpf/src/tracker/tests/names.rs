@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use abi::{CgroupNames, RecordKind, Role, Socket};
 use bytemuck::Zeroable;
-use model::{Observer, Process};
+use model::{Flow, Observer, Process};
 
-use super::world::{Conn, World, listening};
-use crate::seed::Seed;
+use super::world::{Conn, ECONNREFUSED, World, listening};
+use crate::{config::OwnTraffic, scope::Scope, seed::Seed};
 
 /// An accepted socket does not tell its process, the listener did.
 #[test]
@@ -76,8 +76,7 @@ fn cgroups_of_older_connections_are_asked_for() {
     let socket = |n| Socket { cgroup: 9, cgroup_node: 0xabc, ..Conn::client(n).socket() };
     world.walk_sockets(&[socket(1), socket(2)]);
     assert_eq!(world.tracker.take_unnamed_cgroups(), HashMap::from([(9, 0xabc)]));
-    let mut names = CgroupNames { id: 9, ..CgroupNames::zeroed() };
-    names.names[0][..3].copy_from_slice(b"web");
+    let names = cgroup_names(9, &["web"]);
     world.tracker.on_cgroup(9, Some(&names));
     let paths: Vec<_> = world.take().into_iter().map(|it| it.local.cgroup).collect();
     assert_eq!(paths, [Some("/web".into()), Some("/web".into())]);
@@ -88,8 +87,7 @@ fn cgroups_of_older_connections_are_asked_for() {
 #[test]
 fn connections_that_end_before_they_are_followed_have_a_cgroup() {
     let socket = |n| Socket { cgroup: 9, cgroup_node: 0xabc, ..Conn::client(n).socket() };
-    let mut names = CgroupNames { id: 9, ..CgroupNames::zeroed() };
-    names.names[0][..4].copy_from_slice(b"cron");
+    let names = cgroup_names(9, &["cron"]);
 
     let mut world = World::new();
     world.walk_once(&[socket(1)]);
@@ -108,6 +106,29 @@ fn connections_that_end_before_they_are_followed_have_a_cgroup() {
     assert_eq!(world.one().local.cgroup.as_deref(), Some("/cron"), "beyond the limit");
 }
 
+/// Another agent reports what is of another node, and whose cgroup is not known is nobody's. Each counts once.
+#[test]
+fn connections_of_other_nodes_are_left_out() {
+    let mut world = World::within(Scope::Node("/kn1".into()), 1_000, OwnTraffic::Exclude, Seed::default());
+    for (id, path) in [(1, ["sys", "kn1"]), (2, ["sys", "kn2"])] {
+        world.tracker.on_cgroup(id, Some(&cgroup_names(id, &path)));
+    }
+    let conns = [(0, 1), (1, 2), (2, 0)].map(|(n, cgroup)| (Conn::client(n), cgroup));
+    for (conn, cgroup) in conns {
+        world.open_socket(Socket { cgroup, ..conn.socket() }, Role::Client);
+        world.fail(Socket { cgroup, error: ECONNREFUSED, segments_out: 1, ..conn.socket() });
+    }
+    let told =
+        |flows: &[Flow]| flows.iter().filter(|it| it.local.cgroup.as_deref() == Some("/kn1/sys")).count();
+    let flows = world.take();
+    assert_eq!((flows.len(), told(&flows)), (2, 2), "{flows:#?}");
+    for (conn, _) in conns {
+        world.close(conn);
+    }
+    assert_eq!(world.take().len(), 1);
+    assert_eq!(world.tracker.metrics.other_nodes.value(), 4);
+}
+
 /// The memory of a cgroup that is gone may hold another one.
 #[test]
 fn the_names_of_another_cgroup_are_no_answer() {
@@ -116,4 +137,13 @@ fn the_names_of_another_cgroup_are_no_answer() {
     world.tracker.take_unnamed_cgroups();
     world.tracker.on_cgroup(9, Some(&CgroupNames { id: 8, ..CgroupNames::zeroed() }));
     assert_eq!(world.one().local.cgroup, None);
+}
+
+/// What the kernel tells of a cgroup, the innermost name first.
+fn cgroup_names(id: u64, leaf_first: &[&str]) -> CgroupNames {
+    let mut names = CgroupNames { id, ..CgroupNames::zeroed() };
+    for (slot, name) in names.names.iter_mut().zip(leaf_first) {
+        slot[..name.len()].copy_from_slice(name.as_bytes());
+    }
+    names
 }

@@ -8,8 +8,15 @@ use component::{Kind, Registry};
 use model::{Flow, Process, UnixNanos};
 
 use crate::{
-    clock::Moment, config::OwnTraffic, connection::Key, listeners::Listener, metrics::Metrics, own::Own,
-    seed::Seed, tracker::Tracker,
+    clock::Moment,
+    config::OwnTraffic,
+    connection::Key,
+    listeners::Listener,
+    metrics::Metrics,
+    own::Own,
+    scope::Scope,
+    seed::Seed,
+    tracker::{Surroundings, Tracker},
 };
 
 /// Of the kernel's clock.
@@ -120,6 +127,10 @@ impl World {
     }
 
     pub(super) fn with(max_connections: usize, own_traffic: OwnTraffic, seed: Seed) -> Self {
+        Self::within(Scope::Machine, max_connections, own_traffic, seed)
+    }
+
+    pub(super) fn within(scope: Scope, max_connections: usize, own_traffic: OwnTraffic, seed: Seed) -> Self {
         let telemetry = Arc::new(Registry::default()).telemetry(Kind::Receiver, &"ebpf".parse().unwrap());
         let max_connections = NonZeroUsize::new(max_connections).unwrap();
         Self {
@@ -127,8 +138,7 @@ impl World {
                 max_connections,
                 Own::new(AGENT, own_traffic),
                 seed,
-                true,
-                Some(TICK),
+                Surroundings { scope, sees_resets: true, tick: Some(TICK) },
                 Metrics::new(&telemetry),
             ),
             now: SECOND,
