@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod api_server;
 pub mod case;
 pub mod cases;
 pub mod command;

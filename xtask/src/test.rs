@@ -33,6 +33,15 @@ const ORACLE: &str = "oracle";
 /// What only the kernels of virtual machines have the means for, and runs there.
 const IN_MACHINES: &str = "netem";
 
+/// What needs the programs of a cluster: `etcd`, `kube-apiserver` and `kubectl` in `k8s/bin` of the folder that [`CLUSTER_TOOLS`]
+/// names.
+const WITH_API_SERVER: &str = "kubernetes";
+const CLUSTER_TOOLS: &str = "RIDLEY_TOOLS";
+
+/// What these tests call beside the cluster's programs.
+const CALLED_WITH_API_SERVER: &[Tool] =
+    &[Tool { program: "openssl", package: "openssl", purpose: "keys of the API server" }];
+
 /// Which tests to run.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -71,7 +80,7 @@ fn unprivileged() -> anyhow::Result<()> {
 
 fn privileged(workspace: &Workspace, agent: &Path, tools: &Path) -> anyhow::Result<()> {
     let integration = workspace.package_in("integration").context("there is no package in `integration`")?;
-    for name in [ORACLE, IN_MACHINES] {
+    for name in [ORACLE, IN_MACHINES, WITH_API_SERVER] {
         if !integration.tests.iter().any(|it| it == name) {
             bail!("`integration` has no test called `{name}`");
         }
@@ -86,7 +95,17 @@ fn privileged(workspace: &Workspace, agent: &Path, tools: &Path) -> anyhow::Resu
         "kernel-tests",
         "kernel_tests",
     ]))?;
-    let others = integration.tests.iter().filter(|it| *it != ORACLE && *it != IN_MACHINES);
+    let has_cluster = env::var_os(CLUSTER_TOOLS).is_some();
+    if has_cluster {
+        packages::install(CALLED_WITH_API_SERVER)?;
+    } else {
+        eprintln!(
+            "{CLUSTER_TOOLS} names no folder with the programs of a cluster: the tests of `{WITH_API_SERVER}` are left out, and \
+             what they prove of names in a cluster is not proved"
+        );
+    }
+    let is_left_out = |it: &str| it == ORACLE || it == IN_MACHINES || it == WITH_API_SERVER && !has_cluster;
+    let others = integration.tests.iter().filter(|it| !is_left_out(it));
     let test = || {
         let mut command = command::cargo();
         command.args(["test", "--locked", "--package", "integration"]);

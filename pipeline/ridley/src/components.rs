@@ -10,6 +10,7 @@ pub(crate) fn factories() -> Vec<Factory> {
         replay_receiver::factory(),
         // Processors
         process_processor::factory(),
+        kubernetes_processor::factory(),
         join_processor::factory(),
         // Connectors
         links_connector::factory(),

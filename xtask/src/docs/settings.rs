@@ -122,13 +122,34 @@ impl Source {
                     Err(_) if meaning.contains("default") => "see there".to_owned(),
                     Err(error) => return Err(error.context(named())),
                 },
+                None if derives_default(&item.attrs) => {
+                    let value = type_name(&field.ty).and_then(|it| self.derived_default(&it));
+                    value.map_or_else(|| "not set".to_owned(), |it| format!("`{it}`"))
+                }
                 None if serde_flag(&field.attrs, "default") => "not set".to_owned(),
                 None => "required".to_owned(),
             };
-            let kind = self.kind(&field.ty).with_context(named)?;
-            rows.push(Row { path, kind, default, meaning });
+            let entry = self.entry(&field.ty);
+            let kind = match entry {
+                Some(_) => "list of maps".to_owned(),
+                None => self.kind(&field.ty).with_context(named)?,
+            };
+            rows.push(Row { path: path.clone(), kind, default, meaning });
+            if let Some(entry) = entry {
+                self.rows(&entry, &format!("{path}[]."), None, rows)?;
+            }
         }
         Ok(())
+    }
+
+    /// The struct whose fields the entries of a list have, if they are maps.
+    fn entry(&self, ty: &Type) -> Option<String> {
+        let is_list = matches!(type_name(ty)?.as_str(), "Vec" | "BTreeSet");
+        let name = type_name(first_argument(ty).filter(|_| is_list)?)?;
+        let attributes = &self.structs.get(&name)?.attrs;
+        // A type of its own is written as the type that it is read from.
+        let is_written_as_it_is = ["from", "try_from"].iter().all(|it| serde(attributes, it).is_none());
+        (is_written_as_it_is && self.is_section(&name)).then_some(name)
     }
 
     fn is_section(&self, name: &str) -> bool {
@@ -150,6 +171,7 @@ impl Source {
         Some(match name {
             "BTreeMap" | "HashMap" => "{}".to_owned(),
             "Vec" | "BTreeSet" => "[]".to_owned(),
+            "bool" => "false".to_owned(),
             _ => self.derived_default(&type_name(inside(self.structs.get(name)?)?)?)?,
         })
     }
@@ -188,6 +210,11 @@ impl Source {
             },
         })
     }
+}
+
+fn derives_default(attributes: &[Attribute]) -> bool {
+    let derives = attributes.iter().filter(|it| it.path().is_ident("derive"));
+    derives.filter_map(|it| it.meta.require_list().ok()).any(|it| it.tokens.to_string().contains("Default"))
 }
 
 /// What each word of an enumeration means, for behind the setting's own meaning.

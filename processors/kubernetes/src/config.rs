@@ -1,0 +1,253 @@
+use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
+
+use component::InvalidSetting;
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::extract::Extraction;
+
+/// Longest name of a network: it becomes part of a label.
+const MAX_NAME_LEN: usize = 63;
+
+/// Settings of the `kubernetes` processor.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Which pods are known.
+    pub scope: Scope,
+
+    /// The node that the agent is on: `${env:NODE_NAME}`, which the pod's `fieldRef` to `spec.nodeName` sets.
+    ///
+    /// Needed with `scope: node`. With `scope: cluster` it is found by the first pod of the node that has a connection.
+    pub node: Option<String>,
+
+    /// A file that tells where the API server is and how to log in, as `kubectl` reads it.
+    ///
+    /// Without it the pod's service account is used, or what `KUBECONFIG` names.
+    pub kubeconfig: Option<std::path::PathBuf>,
+
+    /// How long the start waits for the API server to tell of all objects. Records that come meanwhile are held and named
+    /// after; when the time is over names are given by what is known. From `0s` to `10m`.
+    #[serde(with = "humantime_serde")]
+    pub sync_timeout: Duration,
+
+    /// How long a record is held whose ends are of a pod that the API server has not told of yet. From `0s` to `1m`.
+    #[serde(with = "humantime_serde")]
+    pub wait: Duration,
+
+    /// Most records held at a time. Those beyond are named by what is known, the oldest first.
+    pub max_held: NonZeroUsize,
+
+    /// How long objects that are deleted are remembered, for records that come late. From `0s` to an hour.
+    #[serde(with = "humantime_serde")]
+    pub keep_deleted: Duration,
+
+    /// Names of networks outside of the cluster: `corp-vpn: [10.8.0.0/16]`. The smallest that contains an address counts.
+    /// What is in none is `external`. There are none by default.
+    pub networks: BTreeMap<String, Vec<IpNet>>,
+
+    /// Kinds of objects that control others and are controlled themselves, beside ReplicaSets and Jobs.
+    pub owners: Vec<OwnerKind>,
+
+    /// Labels and annotations that become attributes.
+    pub extract: Extract,
+
+    /// Most connections whose names are remembered. When there are more, the oldest is forgotten, and named anew if it
+    /// goes on.
+    pub max_connections: NonZeroUsize,
+
+    /// Most names kept for reuse.
+    pub max_entities: NonZeroUsize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            scope: Scope::Cluster,
+            node: None,
+            kubeconfig: None,
+            sync_timeout: Duration::from_secs(30),
+            wait: Duration::from_secs(2),
+            max_held: NonZeroUsize::new(20_000).expect("20 000 is not zero"),
+            keep_deleted: Duration::from_mins(2),
+            networks: BTreeMap::new(),
+            owners: Vec::new(),
+            extract: Extract::default(),
+            max_connections: NonZeroUsize::new(100_000).expect("100 000 is not zero"),
+            max_entities: NonZeroUsize::new(20_000).expect("20 000 is not zero"),
+        }
+    }
+}
+
+impl component::Config for Config {
+    fn validate(&self) -> Vec<InvalidSetting> {
+        let Self {
+            scope,
+            node,
+            kubeconfig,
+            sync_timeout,
+            wait,
+            max_held: _,
+            keep_deleted,
+            networks,
+            owners: _,
+            extract,
+            max_connections: _,
+            max_entities: _,
+        } = self;
+        let mut invalid = Vec::new();
+        if *scope == Scope::Node && node.as_deref().is_none_or(str::is_empty) {
+            let expected = "the name of the agent's node with `scope: node`, such as ${env:NODE_NAME}";
+            invalid.push(InvalidSetting::new("node", expected, "none"));
+        }
+        invalid.extend(kubeconfig.iter().filter_map(|it| InvalidSetting::check_file("kubeconfig", it)));
+        for (path, actual, most) in [
+            ("sync_timeout", *sync_timeout, Duration::from_mins(10)),
+            ("wait", *wait, Duration::from_mins(1)),
+            ("keep_deleted", *keep_deleted, Duration::from_hours(1)),
+        ] {
+            invalid.extend(InvalidSetting::check_duration(path, actual, Duration::ZERO..=most));
+        }
+        for name in networks.keys() {
+            let is_unusable =
+                name.is_empty() || name.chars().count() > MAX_NAME_LEN || name.chars().any(char::is_control);
+            if is_unusable {
+                let expected = format!("a name of 1 to {MAX_NAME_LEN} printable characters");
+                invalid.push(InvalidSetting::new(format!("networks.{name}"), expected, format!("{name:?}")));
+            }
+        }
+        if let Err((path, error)) = Extraction::new(extract) {
+            invalid.push(InvalidSetting::new(path, "a rule", error));
+        }
+        invalid
+    }
+}
+
+/// Which pods are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Those of the whole cluster, so that both ends are named.
+    #[default]
+    Cluster,
+    /// Those of the agent's node, so that only its ends are named.
+    Node,
+}
+
+/// A kind of objects that control others and may be controlled themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnerKind {
+    /// The API group, such as `argoproj.io`.
+    pub group: String,
+    /// The version, such as `v1alpha1`.
+    pub version: String,
+    /// The kind, such as `Rollout`.
+    pub kind: String,
+    /// The kind's name in paths of the API, such as `rollouts`.
+    pub plural: String,
+}
+
+/// Labels and annotations that become attributes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Extract {
+    /// Labels.
+    pub labels: Vec<Rule>,
+    /// Annotations.
+    pub annotations: Vec<Rule>,
+    /// Whether `app.kubernetes.io/instance` and `app.kubernetes.io/name` name the service (`service.name`) of a pod that no
+    /// annotation names.
+    pub well_known_labels: bool,
+}
+
+/// Which labels or annotations become which attribute.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// The key.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// Or a regular expression that the whole key must match.
+    #[serde(default)]
+    pub key_regex: Option<String>,
+    /// The attribute; `$1` stands for the first group of `key_regex`. By default `k8s.pod.label.<key>`, or what corresponds.
+    #[serde(default)]
+    pub tag_name: Option<String>,
+    /// Whose; the pod's unless it is set.
+    #[serde(default)]
+    pub from: From,
+}
+
+/// Whose labels or annotations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum From {
+    /// The pod's.
+    #[default]
+    Pod,
+    /// The namespace's.
+    Namespace,
+    /// The node's.
+    Node,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The file sets every setting to something else than its default, so that a renamed setting is noticed.
+    #[test]
+    fn every_setting_can_be_set() {
+        let config: Config = serde_saphyr::from_str(include_str!("../testdata/config.yaml")).unwrap();
+        let size = |it| NonZeroUsize::new(it).unwrap();
+        let text = |it: &str| Some(it.to_owned());
+        let expected = Config {
+            scope: Scope::Node,
+            node: text("kn1"),
+            kubeconfig: Some("/etc/ridley/kubeconfig".into()),
+            sync_timeout: Duration::from_secs(10),
+            wait: Duration::from_secs(1),
+            max_held: size(500),
+            keep_deleted: Duration::from_mins(1),
+            networks: [(
+                "corp-vpn".to_owned(),
+                ["10.8.0.0/16", "2001:db8::/32"].map(|it| it.parse().unwrap()).into(),
+            )]
+            .into(),
+            owners: vec![OwnerKind {
+                group: "argoproj.io".to_owned(),
+                version: "v1alpha1".to_owned(),
+                kind: "Workflow".to_owned(),
+                plural: "workflows".to_owned(),
+            }],
+            extract: Extract {
+                labels: vec![
+                    Rule { key: text("team"), key_regex: None, tag_name: text("shop.team"), from: From::Pod },
+                    Rule {
+                        key: None,
+                        key_regex: text("shop/(.*)"),
+                        tag_name: text("shop.$1"),
+                        from: From::Namespace,
+                    },
+                ],
+                annotations: vec![Rule {
+                    key: text("example.com/tier"),
+                    key_regex: None,
+                    tag_name: None,
+                    from: From::Node,
+                }],
+                well_known_labels: true,
+            },
+            max_connections: size(5_000),
+            max_entities: size(1_000),
+        };
+        assert_eq!(config, expected);
+        assert_eq!(component::Config::validate(&config), []);
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(component::Config::validate(&Config::default()), []);
+    }
+}

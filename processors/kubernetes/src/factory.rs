@@ -1,0 +1,47 @@
+use component::{BoxError, Context, Factory, Processor, Stability};
+use kube::{
+    client::ClientBuilder,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use model::Signal;
+use tokio::time::Instant;
+
+use crate::{
+    Config,
+    extract::Extraction,
+    heard::Heard,
+    metrics::Instruments,
+    namer::Namer,
+    processor::KubernetesProcessor,
+    view::Reading,
+    watch::{Watches, owner_kinds},
+};
+
+/// Makes `kubernetes` processors.
+pub fn factory() -> Factory {
+    Factory::processor("kubernetes", &[Signal::Flows], create)
+        .with_summary("names both ends in a cluster: workload, namespace, pod, Service, node and zone")
+        .with_stability(Stability::Alpha)
+}
+
+async fn create(config: Config, context: Context) -> Result<Box<dyn Processor>, BoxError> {
+    let extraction = Extraction::new(&config.extract).map_err(|(path, error)| format!("{path}: {error}"))?;
+    let owners = owner_kinds(&config).into_iter().map(|it| (it.group, it.kind)).collect();
+    let heard = Heard::default();
+    let client = ClientBuilder::try_from(server(&config).await?)?.with_layer(&heard).build();
+    let watches = Watches::start(client, &config, Reading { extraction, owners });
+    let namer = Namer::new(&config, Instant::now().into_std());
+    let instruments = Instruments::new(&context.telemetry);
+    Ok(Box::new(KubernetesProcessor::new(namer, watches, heard, instruments)))
+}
+
+/// Finds where the API server is and how to log in.
+async fn server(config: &Config) -> Result<kube::Config, BoxError> {
+    match &config.kubeconfig {
+        None => Ok(kube::Config::infer().await?),
+        Some(path) => {
+            let file = Kubeconfig::read_from(path)?;
+            Ok(kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)
+        }
+    }
+}

@@ -1,0 +1,424 @@
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use foldhash::fast::RandomState;
+use model::{UnixNanos, cgroup::Uid};
+
+use crate::{
+    addresses::{Addresses, Tenant},
+    config::Scope,
+    extract::Tags,
+    object::{EndpointSlice, Node, ObjectName, Owner, Pod, Service},
+    store::{Change, Store},
+};
+
+/// How many objects that control each other are followed from a pod to its workload: more than anyone nests.
+const MAX_OWNERS: usize = 8;
+
+type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// What is known of the objects of a cluster, and of those that were there a moment ago.
+///
+/// A state machine: objects go in as the API server tells of them, and who asks says of which time.
+#[derive(Debug)]
+pub(crate) struct Index {
+    pods: Store<Uid, Arc<Pod>>,
+    /// Pods that are gone, for late records of them.
+    gone: Map<Uid, Arc<Pod>>,
+    // In the order of time.
+    gone_at: VecDeque<(UnixNanos, Uid)>,
+    /// Static pods by the uid in the names of their cgroups.
+    static_pods: Map<Uid, Uid>,
+    /// Objects that control others, by kind, with who controls them.
+    owners: Vec<Store<Uid, Option<Owner>>>,
+    /// Workloads of pods, once they are known.
+    workloads: Map<Uid, Arc<Workload>>,
+    services: Store<ObjectName, Arc<Service>>,
+    slices: Store<ObjectName, Arc<EndpointSlice>>,
+    nodes: Store<Arc<str>, Arc<Node>>,
+    /// What the configuration asks for of namespaces.
+    namespaces: Store<Arc<str>, Tags>,
+    addresses: Addresses,
+    /// The slices of a Service.
+    slices_of: Map<ObjectName, Vec<ObjectName>>,
+    /// Whose the answers of a Service are, until its slices change.
+    behind: Map<ObjectName, Behind>,
+    /// Who answers at an address and port, for which Services.
+    backends: Map<(IpAddr, u16), Vec<Backend>>,
+    /// Services that something outside of pods answers for, by its address, once for each port.
+    lone_backends: Map<IpAddr, Vec<ObjectName>>,
+    /// Pods that the addresses of a node reach at a port.
+    host_ports: Map<(Arc<str>, u16), Vec<Uid>>,
+    node_ports: Map<u16, ObjectName>,
+    scope: Scope,
+    keep: Duration,
+}
+
+/// What a pod is an instance of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Workload {
+    pub(crate) kind: Arc<str>,
+    pub(crate) name: ObjectName,
+}
+
+/// One of those that answer for a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Backend {
+    pub(crate) service: ObjectName,
+    pub(crate) pod: Option<Uid>,
+}
+
+/// Whose a Service's answers are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// All are of pods of one workload, such as this one.
+    One(Arc<Pod>, Arc<Workload>),
+    /// They are of several workloads, or of none.
+    NotOne,
+}
+
+/// What is asked for may still be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Untold;
+
+impl Index {
+    /// Knows nothing yet; remembers for `keep` what is gone. So many kinds of objects control others, and perhaps nothing is
+    /// told but of pods, nodes and these.
+    pub(crate) fn new(keep: Duration, n_owner_kinds: usize, scope: Scope) -> Self {
+        Self {
+            pods: Store::default(),
+            gone: Map::default(),
+            gone_at: VecDeque::new(),
+            static_pods: Map::default(),
+            owners: (0..n_owner_kinds).map(|_| Store::default()).collect(),
+            scope,
+            workloads: Map::default(),
+            services: Store::default(),
+            slices: Store::default(),
+            nodes: Store::default(),
+            namespaces: Store::default(),
+            addresses: Addresses::new(keep),
+            slices_of: Map::default(),
+            behind: Map::default(),
+            backends: Map::default(),
+            lone_backends: Map::default(),
+            host_ports: Map::default(),
+            node_ports: Map::default(),
+            keep,
+        }
+    }
+
+    /// Takes what was told of pods.
+    pub(crate) fn on_pod(&mut self, change: Change<Uid, Arc<Pod>>, now: UnixNanos) {
+        for (old, new) in self.pods.apply(change) {
+            let has = |pod: &Option<Arc<Pod>>, address| {
+                pod.as_ref().is_some_and(|it| !it.is_over && it.addresses.contains(address))
+            };
+            if let Some(old) = &old {
+                for address in old.addresses.iter().filter(|it| !has(&new, it)) {
+                    self.addresses.leave(*address, &Tenant::Pod(old.uid), now);
+                }
+                self.set_host_ports(old, false);
+            }
+            match (old, new) {
+                (_, Some(new)) => {
+                    if let Some(uid) = new.cgroup_uid {
+                        self.static_pods.insert(uid, new.uid);
+                    }
+                    if !new.is_over {
+                        for address in &new.addresses {
+                            self.addresses.enter(*address, Tenant::Pod(new.uid), new.since);
+                        }
+                        self.set_host_ports(&new, true);
+                    }
+                }
+                (Some(old), None) => {
+                    self.gone_at.push_back((now, old.uid));
+                    self.gone.insert(old.uid, old);
+                }
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// Takes what was told of objects that control others, of one kind.
+    pub(crate) fn on_owner(&mut self, kind: usize, change: Change<Uid, Option<Owner>>) {
+        if let Some(owners) = self.owners.get_mut(kind) {
+            owners.apply(change);
+        }
+    }
+
+    /// Takes what was told of Services.
+    pub(crate) fn on_service(&mut self, change: Change<ObjectName, Arc<Service>>, now: UnixNanos) {
+        for (old, new) in self.services.apply(change) {
+            let tenant = |it: &Service| Tenant::Service(it.name.clone());
+            if let Some(old) = &old {
+                let stays = |address| new.as_ref().is_some_and(|it| it.addresses.contains(address));
+                for address in old.addresses.iter().filter(|it| !stays(it)) {
+                    self.addresses.leave(*address, &tenant(old), now);
+                }
+                for port in &old.node_ports {
+                    if self.node_ports.get(port) == Some(&old.name) {
+                        self.node_ports.remove(port);
+                    }
+                }
+            }
+            if let Some(new) = &new {
+                for address in &new.addresses {
+                    self.addresses.enter(*address, tenant(new), new.since);
+                }
+                self.node_ports.extend(new.node_ports.iter().map(|it| (*it, new.name.clone())));
+            }
+        }
+    }
+
+    /// Takes what was told of slices of endpoints.
+    pub(crate) fn on_slice(&mut self, change: Change<ObjectName, Arc<EndpointSlice>>) {
+        for (old, new) in self.slices.apply(change) {
+            for slice in old.iter().chain(&new) {
+                self.behind.remove(&slice.service_name());
+            }
+            if let Some(old) = old {
+                let service = old.service_name();
+                for (key, backend) in old.backends() {
+                    remove_one(&mut self.backends, &key, |it| *it == backend);
+                    if backend.pod.is_none() {
+                        remove_one(&mut self.lone_backends, &key.0, |it| *it == backend.service);
+                    }
+                }
+                remove_one(&mut self.slices_of, &service, |it| *it == old.name);
+            }
+            if let Some(new) = new {
+                for (key, backend) in new.backends() {
+                    if backend.pod.is_none() {
+                        self.lone_backends.entry(key.0).or_default().push(backend.service.clone());
+                    }
+                    self.backends.entry(key).or_default().push(backend);
+                }
+                self.slices_of.entry(new.service_name()).or_default().push(new.name.clone());
+            }
+        }
+    }
+
+    /// Takes what was told of nodes.
+    pub(crate) fn on_node(&mut self, change: Change<Arc<str>, Arc<Node>>, now: UnixNanos) {
+        for (old, new) in self.nodes.apply(change) {
+            if let Some(old) = &old {
+                let stays = |address| new.as_ref().is_some_and(|it| it.addresses.contains(address));
+                for address in old.addresses.iter().filter(|it| !stays(it)) {
+                    self.addresses.leave(*address, &Tenant::Node(old.name.clone()), now);
+                }
+            }
+            for address in new.iter().flat_map(|it| &it.addresses) {
+                let node = new.as_ref().expect("it has the address");
+                self.addresses.enter(*address, Tenant::Node(node.name.clone()), node.since);
+            }
+        }
+    }
+
+    /// Takes what was told of namespaces.
+    pub(crate) fn on_namespace(&mut self, change: Change<Arc<str>, Tags>) {
+        self.namespaces.apply(change);
+    }
+
+    /// Forgets what has been gone for long.
+    pub(crate) fn expire(&mut self, now: UnixNanos) {
+        self.addresses.expire(now);
+        while let Some(&(at, uid)) = self.gone_at.front()
+            && now.saturating_since(at) >= self.keep
+        {
+            self.gone_at.pop_front();
+            let Some(pod) = self.gone.remove(&uid) else { continue };
+            if self.pods.get(&uid).is_none() {
+                self.workloads.remove(&uid);
+            }
+            if let Some(cgroup_uid) = pod.cgroup_uid
+                && self.static_pods.get(&cgroup_uid) == Some(&uid)
+            {
+                self.static_pods.remove(&cgroup_uid);
+            }
+        }
+    }
+
+    /// Returns whether all objects were told of at least once.
+    pub(crate) fn is_complete(&self) -> bool {
+        let Self { pods, owners, services, slices, nodes, .. } = self;
+        let knows_services = self.scope == Scope::Node || services.is_complete() && slices.is_complete();
+        knows_services && pods.is_complete() && nodes.is_complete() && owners.iter().all(Store::is_complete)
+    }
+
+    /// Returns the pod whose cgroups have a uid in their names, also if it is gone.
+    pub(crate) fn pod_of_cgroup(&self, uid: Uid) -> Option<&Arc<Pod>> {
+        let uid = self.static_pods.get(&uid).copied().unwrap_or(uid);
+        self.pod(uid)
+    }
+
+    /// Returns a pod, also if it is gone.
+    pub(crate) fn pod(&self, uid: Uid) -> Option<&Arc<Pod>> {
+        self.pods.get(&uid).or_else(|| self.gone.get(&uid))
+    }
+
+    /// Returns a node.
+    pub(crate) fn node(&self, name: &str) -> Option<&Arc<Node>> {
+        self.nodes.get(name)
+    }
+
+    /// Returns what the configuration asks for of a namespace.
+    pub(crate) fn tags_of_namespace(&self, name: &str) -> &[(Arc<str>, Arc<str>)] {
+        self.namespaces.get(name).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Returns a Service.
+    pub(crate) fn service(&self, name: &ObjectName) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
+    /// Returns the Service at a port of the nodes.
+    pub(crate) fn service_at_node_port(&self, port: u16) -> Option<&ObjectName> {
+        self.node_ports.get(&port)
+    }
+
+    /// Returns who had an address at a time, the last that came first.
+    pub(crate) fn tenants(&self, address: IpAddr, at: UnixNanos) -> impl Iterator<Item = &Tenant> {
+        self.addresses.tenants(address, at)
+    }
+
+    /// Returns who answers at an address and port.
+    pub(crate) fn backends(&self, address: IpAddr, port: u16) -> &[Backend] {
+        self.backends.get(&(address, port)).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Returns the Service that something outside of pods at an address answers for, such as the API server.
+    pub(crate) fn service_without_pods_at(&self, address: IpAddr) -> Option<&ObjectName> {
+        self.lone_backends.get(&address)?.first()
+    }
+
+    /// Returns the pod that a node's addresses reach at a port, if it is one.
+    pub(crate) fn pod_at_host_port(&self, node: &Arc<str>, port: u16) -> Option<&Arc<Pod>> {
+        match self.host_ports.get(&(node.clone(), port)).map(Vec::as_slice) {
+            Some([uid]) => self.pod(*uid),
+            _ => None,
+        }
+    }
+
+    /// Returns whether an address is of a network of pods.
+    pub(crate) fn is_of_pods(&self, address: IpAddr) -> bool {
+        self.nodes.values().any(|it| it.pod_networks.iter().any(|network| network.contains(&address)))
+    }
+
+    /// Returns what a pod is an instance of: fixed once it is known.
+    pub(crate) fn workload(&mut self, pod: &Pod) -> Result<Arc<Workload>, Untold> {
+        if let Some(known) = self.workloads.get(&pod.uid) {
+            return Ok(Arc::clone(known));
+        }
+        let found = Arc::new(self.find_workload(pod)?);
+        self.workloads.insert(pod.uid, Arc::clone(&found));
+        Ok(found)
+    }
+
+    /// Returns what a pod is an instance of, as far as has been told: of which object if not of which workload.
+    pub(crate) fn nearest_workload(&self, pod: &Pod) -> Workload {
+        let ObjectName { namespace, name } = &pod.name;
+        let (kind, name) = match &pod.owner {
+            Some(owner) => (owner.kind.clone(), owner.name.clone()),
+            None => (Arc::from("Pod"), name.clone()),
+        };
+        Workload { kind, name: ObjectName { namespace: namespace.clone(), name } }
+    }
+
+    fn find_workload(&self, pod: &Pod) -> Result<Workload, Untold> {
+        let mut workload = self.nearest_workload(pod);
+        let mut watched = pod.owner.as_ref().and_then(|it| it.watched);
+        for _ in 0..MAX_OWNERS {
+            let Some(uid) = watched else { break };
+            let Some(owner) = self.owners.iter().find_map(|it| it.get(&uid)).ok_or(Untold)? else { break };
+            workload.kind = owner.kind.clone();
+            workload.name.name = owner.name.clone();
+            watched = owner.watched;
+        }
+        Ok(workload)
+    }
+
+    /// Returns whose the answers of a Service are.
+    pub(crate) fn behind(&mut self, service: &ObjectName) -> Result<Behind, Untold> {
+        if let Some(known) = self.behind.get(service) {
+            return Ok(known.clone());
+        }
+        let found = self.find_behind(service)?;
+        self.behind.insert(service.clone(), found.clone());
+        Ok(found)
+    }
+
+    fn find_behind(&mut self, service: &ObjectName) -> Result<Behind, Untold> {
+        let slices: Vec<_> = self.slices_of.get(service).into_iter().flatten().cloned().collect();
+        let mut found: Option<(Arc<Pod>, Arc<Workload>)> = None;
+        for slice in slices {
+            let Some(slice) = self.slices.get(&slice).cloned() else { continue };
+            for endpoint in &slice.endpoints {
+                let Some(uid) = endpoint.pod else { return Ok(Behind::NotOne) };
+                let pod = Arc::clone(self.pod(uid).ok_or(Untold)?);
+                let workload = self.workload(&pod)?;
+                match &found {
+                    Some((_, other)) if *other != workload => return Ok(Behind::NotOne),
+                    Some(_) => {}
+                    None => found = Some((pod, workload)),
+                }
+            }
+        }
+        Ok(found.map_or(Behind::NotOne, |(pod, workload)| Behind::One(pod, workload)))
+    }
+
+    /// Returns how many pods are known, those that are gone included.
+    pub(crate) fn n_pods(&self) -> usize {
+        self.pods.len() + self.gone.len()
+    }
+
+    /// Returns how many addresses are known.
+    pub(crate) fn n_addresses(&self) -> usize {
+        self.addresses.len()
+    }
+
+    fn set_host_ports(&mut self, pod: &Pod, is_there: bool) {
+        let Some(node) = &pod.node else { return };
+        for port in &pod.host_ports {
+            let key = (node.clone(), *port);
+            if is_there {
+                self.host_ports.entry(key).or_default().push(pod.uid);
+            } else {
+                remove_one(&mut self.host_ports, &key, |it| *it == pod.uid);
+            }
+        }
+    }
+}
+
+impl EndpointSlice {
+    fn service_name(&self) -> ObjectName {
+        ObjectName { namespace: self.name.namespace.clone(), name: self.service.clone() }
+    }
+
+    fn backends(&self) -> impl Iterator<Item = ((IpAddr, u16), Backend)> {
+        let service = self.service_name();
+        self.endpoints.iter().flat_map(move |endpoint| {
+            let backend = Backend { service: service.clone(), pod: endpoint.pod };
+            endpoint.addresses.iter().flat_map(move |address| {
+                let backend = backend.clone();
+                self.ports.iter().map(move |port| ((*address, *port), backend.clone()))
+            })
+        })
+    }
+}
+
+/// Removes one of what a key has, and the key with the last.
+fn remove_one<K: Eq + std::hash::Hash, V>(map: &mut Map<K, Vec<V>>, key: &K, is_it: impl Fn(&V) -> bool) {
+    let Some(values) = map.get_mut(key) else { return };
+    if let Some(idx) = values.iter().position(is_it) {
+        values.swap_remove(idx);
+    }
+    if values.is_empty() {
+        map.remove(key);
+    }
+}

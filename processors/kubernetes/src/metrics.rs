@@ -1,0 +1,77 @@
+use component::{Counter, Gauge, Telemetry};
+use model::Signal;
+
+use crate::naming::Naming;
+
+/// What the processor tells of itself.
+#[derive(Debug)]
+pub(crate) struct Instruments {
+    forgotten: Counter,
+    pub(crate) unsettled_late: Counter,
+    pub(crate) unsettled_full: Counter,
+    pub(crate) failed_watches: Counter,
+    pub(crate) dropped_shutdown: Counter,
+    connections: Gauge,
+    entities: Gauge,
+    pods: Gauge,
+    addresses: Gauge,
+    pub(crate) held: Gauge,
+    pub(crate) age: Gauge,
+}
+
+impl Instruments {
+    pub(crate) fn new(telemetry: &Telemetry) -> Self {
+        let unsettled = |reason| {
+            telemetry.counter(
+                "ridley.kubernetes.unsettled.items",
+                "{item}",
+                "Records named by what was known, for the API server had not told of all that they depend on.",
+                &[("reason", reason)],
+            )
+        };
+        let gauge = |name, unit, meaning| telemetry.gauge(name, unit, meaning, &[]);
+        Self {
+            forgotten: telemetry.counter(
+                "ridley.kubernetes.forgotten.connections",
+                "{connection}",
+                "Connections whose names were forgotten before their end because `max_connections` was reached.",
+                &[],
+            ),
+            unsettled_late: unsettled("late"),
+            unsettled_full: unsettled("full"),
+            failed_watches: telemetry.counter(
+                "ridley.kubernetes.failed.watches",
+                "{watch}",
+                "Watches of the API server that failed and were begun again.",
+                &[],
+            ),
+            dropped_shutdown: telemetry.dropped_at_shutdown(Signal::Flows),
+            connections: gauge(
+                "ridley.kubernetes.connections",
+                "{connection}",
+                "Connections whose names are remembered at present.",
+            ),
+            entities: gauge("ridley.kubernetes.entities", "{entity}", "Names kept for reuse at present."),
+            pods: gauge("ridley.kubernetes.pods", "{pod}", "Pods known at present, with those that are gone of late."),
+            addresses: gauge("ridley.kubernetes.addresses", "{address}", "Addresses known at present."),
+            held: gauge("ridley.kubernetes.held.items", "{item}", "Records that wait for their names at present."),
+            age: gauge(
+                "ridley.kubernetes.age",
+                "s",
+                "How long ago the API server was heard last of what it does not tell of now; 0 if it tells of all.",
+            ),
+        }
+    }
+
+    /// Counts what the naming did since the last call, and returns how many connections it has forgotten.
+    pub(crate) fn update(&self, naming: &mut Naming) -> u64 {
+        let size = |it: usize| i64::try_from(it).unwrap_or(i64::MAX);
+        let n_forgotten = naming.take_forgotten();
+        self.forgotten.add(n_forgotten);
+        self.connections.set(size(naming.n_connections()));
+        self.entities.set(size(naming.n_entities()));
+        self.pods.set(size(naming.index.n_pods()));
+        self.addresses.set(size(naming.index.n_addresses()));
+        n_forgotten
+    }
+}

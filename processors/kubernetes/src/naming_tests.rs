@@ -1,0 +1,458 @@
+//! The rule of names, with objects as the API server writes them.
+
+use component_test::{FlowBuilder, flow};
+use model::CloseReason;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    extract::Extraction,
+    store::Change,
+    view::{EndpointSliceView, NodeView, OwnerView, PodView, Reading, ServiceView, View},
+};
+
+/// Seconds at which everything is there.
+const LATER: u64 = 1_000;
+
+#[test]
+fn both_ends_are_named_by_their_workloads() {
+    let mut cluster = shop();
+    let seen =
+        unseen().client("10.244.1.5:40000").server("10.244.2.7:8080").cgroup(&cgroup(1)).process(7, "curl");
+    check(&mut cluster, seen, "Deployment shop/web", "StatefulSet shop/db");
+    let seen = unseen()
+        .observer(Observer::Server)
+        .client("10.244.1.5:40000")
+        .server("10.244.2.7:8080")
+        .cgroup(&cgroup(2));
+    check(&mut cluster, seen, "Deployment shop/web", "StatefulSet shop/db");
+}
+
+#[test]
+fn what_is_known_of_an_end_are_its_attributes() {
+    let mut cluster = shop();
+    let mut seen =
+        unseen().client("10.244.1.5:1").server("10.96.0.9:80").cgroup(&cgroup(1)).process(7, "curl").build();
+    cluster.name(&mut seen, Patience::Wait).unwrap();
+    assert_eq!(
+        attributes(seen.client.entity.as_deref()),
+        "process=curl pod=web-6f-1 node=kn1 zone=a region=eu service_name=web service_namespace=shop"
+    );
+    // Which of its pods answered is not known.
+    assert_eq!(
+        attributes(seen.server.entity.as_deref()),
+        "service=db service_name=db service_namespace=shop"
+    );
+}
+
+/// A Service is its workload, also by the ports of nodes; one of several workloads is itself.
+#[test]
+fn a_service_is_named_by_what_is_behind_it() {
+    let mut cluster = shop();
+    for (server, expected) in [
+        ("10.96.0.9:80", "StatefulSet shop/db"),
+        ("192.0.2.1:30080", "StatefulSet shop/db"),
+        ("203.0.113.5:80", "StatefulSet shop/db"),
+        ("203.0.113.5:81", "external"),
+        ("192.0.2.2:30081", "Node kn2"),
+    ] {
+        check(&mut cluster, from_web(server), "Deployment shop/web", expected);
+    }
+    cluster.slice(json!([{ "addresses": ["10.244.2.7"], "targetRef": target(2) }, { "addresses": ["10.244.1.5"], "targetRef": target(1) }]));
+    check(&mut cluster, from_web("10.96.0.9:80"), "Deployment shop/web", "Service shop/db");
+}
+
+/// Who answers for `kubernetes` is no pod, and often on no node.
+#[test]
+fn the_api_server_is_its_service() {
+    let mut cluster = shop();
+    cluster.service(
+        "kubernetes",
+        "default",
+        json!({ "clusterIPs": ["10.96.0.1"], "ports": [{ "port": 443 }] }),
+    );
+    cluster.told::<EndpointSliceView>(json!({
+        "metadata": { "name": "kubernetes", "namespace": "default", "labels": { "kubernetes.io/service-name": "kubernetes" } },
+        "endpoints": [{ "addresses": ["198.51.100.1"] }],
+        "ports": [{ "port": 6443, "protocol": "TCP" }],
+    }));
+    for server in ["10.96.0.1:443", "198.51.100.1:6443"] {
+        check(&mut cluster, from_web(server), "Deployment shop/web", "Service default/kubernetes");
+    }
+    // It calls webhooks.
+    let seen = unseen()
+        .observer(Observer::Server)
+        .client("198.51.100.1:5")
+        .server("10.244.1.5:8443")
+        .cgroup(&cgroup(1));
+    check(&mut cluster, seen, "Service default/kubernetes", "Deployment shop/web");
+}
+
+/// With the node's addresses a pod is known by its cgroup, or by a port that it says it has.
+#[test]
+fn a_pod_of_the_nodes_network_is_named() {
+    let mut cluster = shop();
+    cluster.told::<PodView>(json!({
+        "metadata": { "uid": uid(3).to_string(), "namespace": "sys", "name": "agent-x", "creationTimestamp": time(1),
+            "ownerReferences": [controller("apps/v1", "DaemonSet", "agent", 30)] },
+        "spec": { "nodeName": "kn2", "hostNetwork": true, "containers": [{ "ports": [{ "containerPort": 9100 }, { "containerPort": 53, "protocol": "UDP" }] }] },
+        "status": { "phase": "Running", "podIPs": [{ "ip": "192.0.2.2" }] },
+    }));
+    check(&mut cluster, from_web("192.0.2.2:9100"), "Deployment shop/web", "DaemonSet sys/agent");
+    check(&mut cluster, from_web("192.0.2.2:53"), "Deployment shop/web", "Node kn2");
+    let seen = unseen().client("192.0.2.2:5").server("10.244.1.5:80").cgroup(&cgroup(3));
+    check(&mut cluster, seen, "DaemonSet sys/agent", "Deployment shop/web");
+    let seen =
+        unseen().observer(Observer::Server).client("192.0.2.2:5").server("10.244.1.5:80").cgroup(&cgroup(1));
+    check(&mut cluster, seen, "Node kn2", "Deployment shop/web");
+}
+
+/// The kubelet calls a static pod's cgroup otherwise than the API server calls the pod.
+#[test]
+fn a_static_pod_is_known_by_its_hash() {
+    let mut cluster = shop();
+    cluster.told::<PodView>(json!({
+        "metadata": { "uid": uid(4).to_string(), "namespace": "kube-system", "name": "etcd-kn1", "creationTimestamp": time(1),
+            "annotations": { "kubernetes.io/config.hash": uid(40).to_string().replace('-', "") },
+            "ownerReferences": [controller("v1", "Node", "kn1", 41)] },
+        "spec": { "nodeName": "kn1", "hostNetwork": true, "containers": [{}] },
+        "status": { "phase": "Running", "podIPs": [{ "ip": "192.0.2.1" }] },
+    }));
+    let seen = unseen().client("192.0.2.1:5").server("192.0.2.2:2380").cgroup(&cgroup(40));
+    check(&mut cluster, seen, "Pod kube-system/etcd-kn1", "Node kn2");
+}
+
+#[test]
+fn processes_of_the_node_are_the_node() {
+    let mut cluster = shop();
+    check(&mut cluster, from_web("192.0.2.2:22"), "Deployment shop/web", "Node kn2");
+    let seen = unseen().client("192.0.2.1:5").server("10.244.1.5:80").cgroup("/system.slice/kubelet.service");
+    check(&mut cluster, seen, "Node kn1", "Deployment shop/web");
+    // The bridge through which the kubelet probes, by its address at the pods' side.
+    let seen =
+        unseen().observer(Observer::Server).client("10.244.2.1:5").server("10.244.1.5:80").cgroup(&cgroup(1));
+    check(&mut cluster, seen, "Node kn2", "Deployment shop/web");
+}
+
+/// Where there are no cgroups of version 2 a pod's connections name its network namespace, or its address does.
+#[test]
+fn without_cgroups_the_network_namespace_tells() {
+    let mut cluster = shop();
+    let unnamed = || unseen().client("10.244.1.5:5").server("10.96.0.9:80").netns(7);
+    check(&mut cluster, unnamed().cgroup("/"), "Deployment shop/web", "StatefulSet shop/db");
+    check(&mut cluster, unnamed().client("127.0.0.1:5").cgroup("/"), "Node kn1", "StatefulSet shop/db");
+    check(&mut cluster, unnamed().cgroup(&cgroup(1)), "Deployment shop/web", "StatefulSet shop/db");
+    check(
+        &mut cluster,
+        unnamed().client("127.0.0.1:5").cgroup("/"),
+        "Deployment shop/web",
+        "StatefulSet shop/db",
+    );
+}
+
+#[test]
+fn loopback_is_who_speaks() {
+    let mut cluster = shop();
+    let seen = unseen().client("127.0.0.1:5").server("127.0.0.1:80").cgroup(&cgroup(1));
+    check(&mut cluster, seen, "Deployment shop/web", "Deployment shop/web");
+}
+
+#[test]
+fn networks_have_the_names_of_the_configuration() {
+    let mut cluster = Cluster::new(Config {
+        networks: [("corp", vec!["10.0.0.0/8"]), ("vpn", vec!["10.8.0.0/16", "2001:db8::/32"])]
+            .map(|(name, networks)| {
+                (name.to_owned(), networks.iter().map(|it| it.parse().unwrap()).collect())
+            })
+            .into(),
+        ..Config::default()
+    });
+    for (server, expected) in [
+        ("10.9.0.1:1", "corp"),
+        ("10.8.0.1:1", "vpn"),
+        ("[2001:db8::1]:1", "vpn"),
+        ("11.0.0.1:1", "external"),
+    ] {
+        check(&mut cluster, unseen().client("192.0.2.9:5").server(server), "Node unknown", expected);
+    }
+}
+
+/// An address that is used again is not the former's, and records that come late are.
+#[test]
+fn an_address_used_again_is_decided_by_time() {
+    let mut cluster = shop();
+    cluster.at(2_000).gone::<PodView>(uid(2));
+    cluster.pod(5, "job-x", "10.244.2.7", 2_010, "Running", Some(controller("batch/v1", "Job", "job", 50)));
+    cluster.told::<OwnerView>(
+        json!({ "metadata": { "uid": uid(50).to_string(), "namespace": "shop", "name": "job" } }),
+    );
+    for (at, expected) in [(1_500, "StatefulSet shop/db"), (2_010, "Job shop/job"), (2_050, "Job shop/job")] {
+        let seen = from_web("10.244.2.7:8080").opened(at);
+        check(&mut cluster, seen, "Deployment shop/web", expected);
+    }
+    cluster.at(2_121).naming.index.expire(seconds(2_121));
+    let seen = from_web("10.244.2.7:8080").opened(1_500);
+    assert_eq!(
+        cluster.names(seen, Patience::Settle),
+        ["Deployment shop/web", "Pod unknown"],
+        "nobody else's"
+    );
+}
+
+/// A connection keeps its names whatever becomes of the address.
+#[test]
+fn names_are_fixed_at_first_sight() {
+    let mut cluster = shop();
+    let seen = || from_web("10.244.2.7:8080").id(5);
+    check(&mut cluster, seen(), "Deployment shop/web", "StatefulSet shop/db");
+    cluster.at(2_000).gone::<PodView>(uid(2));
+    cluster.pod(5, "other", "10.244.2.7", 500, "Running", None);
+    check(&mut cluster, seen().closed(CloseReason::Normal), "Deployment shop/web", "StatefulSet shop/db");
+    check(&mut cluster, seen().opened(2_000), "Deployment shop/web", "Pod shop/other");
+}
+
+/// The address of a pod that is over may be another's at once.
+#[test]
+fn a_pod_that_is_over_has_no_address() {
+    for phase in ["Succeeded", "Failed"] {
+        let mut cluster = shop();
+        cluster.at(2_000).pod(
+            2,
+            "db-0",
+            "10.244.2.7",
+            1,
+            phase,
+            Some(controller("apps/v1", "StatefulSet", "db", 20)),
+        );
+        let seen = from_web("10.244.2.7:8080").opened(2_001);
+        assert_eq!(cluster.names(seen, Patience::Settle), ["Deployment shop/web", "Pod unknown"], "{phase}");
+        let seen = from_web("10.244.2.7:8080").opened(1_999);
+        check(&mut cluster, seen, "Deployment shop/web", "StatefulSet shop/db");
+        // Its own processes are still it.
+        let seen = unseen().client("10.244.2.7:5").server("10.96.0.9:80").cgroup(&cgroup(2)).opened(2_001);
+        assert_eq!(cluster.names(seen, Patience::Settle)[0], "StatefulSet shop/db", "{phase}");
+    }
+}
+
+/// A name waits for what it depends on, and is given by what is known when it has waited long enough.
+#[test]
+fn what_is_not_told_yet_is_waited_for() {
+    let mut cluster = shop();
+    let new = || unseen().client("10.244.1.9:5").server("10.96.0.9:80").cgroup(&cgroup(6));
+    assert!(cluster.name(&mut new().build(), Patience::Wait).is_err(), "the pod is not known");
+    assert!(
+        cluster.name(&mut from_web("10.244.1.9:80").build(), Patience::Wait).is_err(),
+        "nor by its address"
+    );
+    let uid_6 = uid(6).to_string();
+    assert_eq!(
+        cluster.names(new(), Patience::Settle),
+        [format!("Pod {uid_6}"), "StatefulSet shop/db".to_owned()]
+    );
+
+    cluster.pod(
+        6,
+        "api-5c-x",
+        "10.244.1.9",
+        1,
+        "Running",
+        Some(controller("apps/v1", "ReplicaSet", "api-5c", 60)),
+    );
+    assert!(cluster.name(&mut new().build(), Patience::Wait).is_err(), "its owner is not known");
+    assert_eq!(cluster.names(new(), Patience::Settle)[0], "ReplicaSet shop/api-5c");
+
+    cluster.told::<OwnerView>(json!({
+        "metadata": { "uid": uid(60).to_string(), "namespace": "shop", "name": "api-5c",
+            "ownerReferences": [controller("argoproj.io/v1alpha1", "Rollout", "api", 61)] },
+    }));
+    check(&mut cluster, new(), "Rollout shop/api", "StatefulSet shop/db");
+}
+
+/// A cluster that is told of by hand.
+struct Cluster {
+    naming: Naming,
+    reading: Reading,
+    now: u64,
+}
+
+impl Cluster {
+    fn new(config: Config) -> Self {
+        let owners = owner_kinds(&config).into_iter().map(|it| (it.group, it.kind)).collect();
+        let reading = Reading { extraction: Extraction::new(&config.extract).unwrap(), owners };
+        Self { naming: Naming::new(&config), reading, now: LATER }
+    }
+
+    fn at(&mut self, now: u64) -> &mut Self {
+        self.now = now;
+        self
+    }
+
+    fn told<V: Told>(&mut self, object: Value) {
+        let view: V = serde_json::from_value(object).unwrap();
+        let key = view.key().unwrap();
+        let object = view.object(&self.reading).unwrap();
+        V::tell(&mut self.naming.index, Change::Is(key, object), seconds(self.now));
+    }
+
+    fn gone<V: Told>(&mut self, key: V::Key) {
+        V::tell(&mut self.naming.index, Change::Gone(key), seconds(self.now));
+    }
+
+    fn pod(&mut self, n: u128, name: &str, address: &str, since: u64, phase: &str, owner: Option<Value>) {
+        self.told::<PodView>(json!({
+            "metadata": { "uid": uid(n).to_string(), "namespace": "shop", "name": name,
+                "ownerReferences": owner.into_iter().collect::<Vec<_>>() },
+            "spec": { "nodeName": if address.starts_with("10.244.1.") { "kn1" } else { "kn2" }, "containers": [{}] },
+            "status": { "phase": phase, "podIPs": [{ "ip": address }], "startTime": time(since) },
+        }));
+    }
+
+    fn service(&mut self, name: &str, namespace: &str, spec: Value) {
+        self.told::<ServiceView>(json!({
+            "metadata": { "name": name, "namespace": namespace, "creationTimestamp": time(1) },
+            "spec": spec,
+            "status": { "loadBalancer": { "ingress": [{ "ip": "203.0.113.5" }] } },
+        }));
+    }
+
+    /// Endpoints of the Service `db`.
+    fn slice(&mut self, endpoints: Value) {
+        self.told::<EndpointSliceView>(json!({
+            "metadata": { "name": "db-1", "namespace": "shop", "labels": { "kubernetes.io/service-name": "db" } },
+            "endpoints": endpoints,
+            "ports": [{ "port": 8080, "protocol": "TCP" }],
+        }));
+    }
+
+    fn name(&mut self, flow: &mut Flow, patience: Patience) -> Result<(), Untold> {
+        self.naming.name(flow, patience)
+    }
+
+    fn names(&mut self, flow: impl Into<Flow>, patience: Patience) -> [String; 2] {
+        let mut flow = flow.into();
+        self.name(&mut flow, patience).unwrap_or_else(|_| panic!("not told: {flow:#?}"));
+        [&flow.client, &flow.server].map(|it| text(it.entity.as_deref().unwrap()))
+    }
+}
+
+/// How a kind of objects is told to the index.
+trait Told: View {
+    fn tell(index: &mut Index, change: Change<Self::Key, Self::Object>, now: UnixNanos);
+}
+
+impl Told for PodView {
+    fn tell(index: &mut Index, change: Change<Uid, Arc<Pod>>, now: UnixNanos) {
+        index.on_pod(change, now);
+    }
+}
+
+impl Told for OwnerView {
+    fn tell(index: &mut Index, change: Change<Uid, Self::Object>, _now: UnixNanos) {
+        index.on_owner(0, change);
+    }
+}
+
+impl Told for ServiceView {
+    fn tell(index: &mut Index, change: Change<ObjectName, Self::Object>, now: UnixNanos) {
+        index.on_service(change, now);
+    }
+}
+
+impl Told for EndpointSliceView {
+    fn tell(index: &mut Index, change: Change<ObjectName, Self::Object>, _now: UnixNanos) {
+        index.on_slice(change);
+    }
+}
+
+impl Told for NodeView {
+    fn tell(index: &mut Index, change: Change<Arc<str>, Arc<Node>>, now: UnixNanos) {
+        index.on_node(change, now);
+    }
+}
+
+/// Two nodes, a Deployment `web` on the one, a StatefulSet `db` behind a Service on the other.
+fn shop() -> Cluster {
+    let mut cluster = Cluster::new(Config { node: Some("kn1".to_owned()), ..Config::default() });
+    for (name, address, network, zone) in
+        [("kn1", "192.0.2.1", "10.244.1.0/24", "a"), ("kn2", "192.0.2.2", "10.244.2.0/24", "b")]
+    {
+        cluster.told::<NodeView>(json!({
+            "metadata": { "name": name, "labels": { "topology.kubernetes.io/zone": zone, "topology.kubernetes.io/region": "eu" } },
+            "spec": { "podCIDRs": [network] },
+            "status": { "addresses": [{ "type": "InternalIP", "address": address }, { "type": "Hostname", "address": name }] },
+        }));
+    }
+    cluster.told::<OwnerView>(json!({
+        "metadata": { "uid": uid(10).to_string(), "namespace": "shop", "name": "web-6f",
+            "ownerReferences": [controller("apps/v1", "Deployment", "web", 11)] },
+    }));
+    cluster.pod(
+        1,
+        "web-6f-1",
+        "10.244.1.5",
+        1,
+        "Running",
+        Some(controller("apps/v1", "ReplicaSet", "web-6f", 10)),
+    );
+    cluster.pod(2, "db-0", "10.244.2.7", 1, "Running", Some(controller("apps/v1", "StatefulSet", "db", 20)));
+    let ports = json!([{ "port": 80, "nodePort": 30080, "protocol": "TCP" }, { "port": 53, "nodePort": 30081, "protocol": "UDP" }]);
+    cluster.service("db", "shop", json!({ "clusterIPs": ["10.96.0.9"], "ports": ports }));
+    cluster.slice(json!([{ "addresses": ["10.244.2.7"], "targetRef": target(2) }]));
+    cluster
+}
+
+/// A connection that nothing is remembered of.
+fn unseen() -> FlowBuilder {
+    flow().no_id().opened(LATER)
+}
+
+/// What the pod `web` sees of a connection to a server.
+fn from_web(server: &str) -> FlowBuilder {
+    unseen().client("10.244.1.5:40000").server(server).cgroup(&cgroup(1))
+}
+
+fn controller(api_version: &str, kind: &str, name: &str, n: u128) -> Value {
+    json!({ "apiVersion": api_version, "kind": kind, "name": name, "uid": uid(n).to_string(), "controller": true })
+}
+
+fn target(n: u128) -> Value {
+    json!({ "kind": "Pod", "uid": uid(n).to_string() })
+}
+
+fn cgroup(n: u128) -> String {
+    format!("/kubepods/burstable/pod{}/{:064x}", uid(n), n)
+}
+
+fn uid(n: u128) -> Uid {
+    Uid::parse(&format!("{n:032x}")).unwrap()
+}
+
+fn time(secs: u64) -> String {
+    let (hours, minutes, seconds) = (secs / 3_600, secs / 60 % 60, secs % 60);
+    format!("1970-01-01T{hours:02}:{minutes:02}:{seconds:02}Z")
+}
+
+const fn seconds(secs: u64) -> UnixNanos {
+    UnixNanos(secs * 1_000_000_000)
+}
+
+fn text(entity: &Entity) -> String {
+    let Entity { name, namespace, kind, .. } = entity;
+    match namespace {
+        Some(namespace) => format!("{kind} {namespace}/{name}"),
+        None if &**kind == kind::EXTERNAL => name.to_string(),
+        None => format!("{kind} {name}"),
+    }
+}
+
+fn attributes(entity: Option<&Entity>) -> String {
+    let attributes = entity.map(|it| it.attributes.as_slice()).unwrap_or_default();
+    let texts: Vec<_> = attributes.iter().map(|(it, value)| format!("{}={value}", it.as_str())).collect();
+    texts.join(" ")
+}
+
+/// Names a record when everything has been told.
+#[track_caller]
+fn check(cluster: &mut Cluster, flow: impl Into<Flow>, client: &str, server: &str) {
+    assert_eq!(cluster.names(flow, Patience::Wait), [client, server]);
+}
