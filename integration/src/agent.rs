@@ -150,9 +150,13 @@ impl Agent {
     ///
     /// The agent does not answer, or not with 200.
     pub fn scrape_text(&self, accept: &str) -> anyhow::Result<String> {
+        self.scrape_text_over(&ureq::Agent::new_with_defaults(), accept)
+    }
+
+    fn scrape_text_over(&self, client: &ureq::Agent, accept: &str) -> anyhow::Result<String> {
         let url = format!("http://{}/metrics", self.address);
         let mut response =
-            ureq::get(url).header("Accept", accept).call().context("cannot scrape the agent")?;
+            client.get(url).header("Accept", accept).call().context("cannot scrape the agent")?;
         response.body_mut().with_config().limit(256 << 20).read_to_string().context("cannot read the scrape")
     }
 
@@ -162,7 +166,16 @@ impl Agent {
     ///
     /// The agent does not answer, or with something that is not as specified.
     pub fn scrape(&self) -> anyhow::Result<Exposition> {
-        Exposition::parse(&self.scrape_text("text/plain;version=0.0.4")?)
+        self.scrape_over(&ureq::Agent::new_with_defaults())
+    }
+
+    /// Like [`scrape`](Self::scrape), over the connection that a client keeps open between its scrapes.
+    ///
+    /// # Errors
+    ///
+    /// As of [`scrape`](Self::scrape).
+    pub fn scrape_over(&self, client: &ureq::Agent) -> anyhow::Result<Exposition> {
+        Exposition::parse(&self.scrape_text_over(client, "text/plain;version=0.0.4")?)
     }
 
     /// Returns a scrape that is hardly older than now. Many cases wait for one agent, which has better things to do than to

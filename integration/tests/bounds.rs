@@ -19,8 +19,6 @@ use rustix::process::Signal;
 const N_ENDS: u32 = 2000;
 /// Most ends of connections that others may have meanwhile.
 const MAX_OTHERS: f64 = 50.0;
-/// Ends of connections of scrapes that may have ended since a sample.
-const SCRAPES: f64 = 4.0;
 /// How long the agent may take to say what is true.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// As long as a record may wait for its other end, and some intervals more.
@@ -73,9 +71,11 @@ fn connections_beyond_the_limit_are_counted_when_they_end() -> anyhow::Result<()
 fn check_limit(rights: Rights, most: u32) -> anyhow::Result<()> {
     let world = World::new()?;
     let agent = Agent::start_as(rights, &with_receiver_setting(&format!("max_connections: {most}")), &[])?;
+    // A connection of each scrape would take one of the places, and leave it again.
+    let client = ureq::Agent::new_with_defaults();
     // Before it has found everything that is older, it cannot tell what is younger of so much. Others need room, too.
     poll::until(PATIENCE, || {
-        let scrape = agent.scrape()?;
+        let scrape = agent.scrape_over(&client)?;
         let complete = sum(&scrape, "ridley_ebpf_walks_total", Some(("outcome", "complete")));
         let others = sum(&scrape, "ridley_ebpf_connections", None);
         ensure!(complete >= 2.0, "{complete} walks were complete");
@@ -87,13 +87,11 @@ fn check_limit(rights: Rights, most: u32) -> anyhow::Result<()> {
     let mut play = case.start(&world)?;
     play.holding()?;
     poll::until_lasting(PATIENCE, CALM, || {
-        let scrape = agent.scrape()?;
+        let scrape = agent.scrape_over(&client)?;
         let followed = sum(&scrape, "ridley_ebpf_connections", None);
         let untracked = sum(&scrape, "ridley_ebpf_untracked_total", None);
-        // A scrape's connection takes a place, too, and leaves it until the next sample gives it to another.
-        let is_full = (f64::from(most) - SCRAPES..=f64::from(most)).contains(&followed);
         ensure!(
-            is_full && untracked >= f64::from(N_ENDS - most),
+            followed == f64::from(most) && untracked >= f64::from(N_ENDS - most),
             "{followed} ends are followed and {untracked} are not"
         );
         Ok(())
@@ -103,7 +101,7 @@ fn check_limit(rights: Rights, most: u32) -> anyhow::Result<()> {
     let over = play.done()?;
     let truth = over.truth();
     poll::until_lasting(PATIENCE, CALM, || {
-        let scrape = agent.scrape()?;
+        let scrape = agent.scrape_over(&client)?;
         let mut found = Totals::default();
         for totals in Edges::of(&scrape, &over.interest)?.0.into_values() {
             found.request += totals.request;
