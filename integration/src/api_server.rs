@@ -71,6 +71,8 @@ impl ApiServer {
                 .arg("--data-dir")
                 .arg(file("etcd"))
                 .args(["--name", "e", "--unsafe-no-fsync", "--log-level", "warn"])
+                // Who was away for longer cannot go on where he was.
+                .args(["--auto-compaction-mode", "periodic", "--auto-compaction-retention", "2s"])
                 .args(["--listen-client-urls", &etcd_url, "--advertise-client-urls", &etcd_url])
                 .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
                 .args(["--initial-cluster", &format!("e={peer_url}")]),
@@ -85,7 +87,12 @@ impl ApiServer {
         Ok(this)
     }
 
-    fn start_server(&mut self) -> anyhow::Result<()> {
+    /// Starts the server again after [`stop_server`](Self::stop_server), with what it knew.
+    ///
+    /// # Errors
+    ///
+    /// As of [`start`](Self::start).
+    pub fn start_server(&mut self) -> anyhow::Result<()> {
         let file = |name: &str| self.folder.path().join(name);
         let (key, log) = (file("service-accounts.key"), file("api-server.log"));
         let server = Running::start(
@@ -118,6 +125,11 @@ impl ApiServer {
         ready.with_context(|| {
             format!("the API server said:\n{}", fs::read_to_string(&log).unwrap_or_default())
         })
+    }
+
+    /// Ends the server as a crash would; etcd goes on.
+    pub fn stop_server(&mut self) {
+        self.server = None;
     }
 
     /// Returns the path of a kubeconfig with which somebody speaks to the server.

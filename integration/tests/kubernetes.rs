@@ -4,18 +4,27 @@ use std::{
     collections::BTreeMap,
     env,
     ffi::OsString,
-    fs,
+    fs::{self, File},
     path::Path,
-    process::Command,
+    process::{Child, Command},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, ensure};
-use integration::api_server::{ApiServer, User};
+use integration::{
+    api_server::{ApiServer, User},
+    poll,
+};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// Longer than a run of the agent takes.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long the API server is away.
+const OUTAGE: Duration = Duration::from_secs(60);
+/// How soon after it is back new pods have names.
+const AFTER_OUTAGE: Duration = Duration::from_secs(5);
 
 /// What is named: who observes which ends, and what both are called.
 struct Case {
@@ -374,6 +383,104 @@ fn the_rules_of_the_readme_are_enough_and_needed() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Names go on being given while the API server is away for a minute, and a new pod has its own within seconds after it came back
+/// with a history that has been compacted.
+#[test]
+fn an_outage_of_the_api_server_costs_no_names() -> anyhow::Result<()> {
+    let mut server = ApiServer::start()?;
+    let uids = create_shop(&server)?;
+    let known = CASES.iter().find(|it| it.name == "cluster_ip").context("no such case")?;
+    let late = server_of_late_pod();
+    // A connection of each in every second, told of as it begins.
+    let began = nanos()?;
+    let mut flows = Vec::new();
+    for second in 0..2 * OUTAGE.as_secs() {
+        let (idx, at) = (2 * usize::try_from(second)?, began + 1_000_000_000 * second);
+        flows.extend([known.flow(idx, at, &uids), late.flow(idx + 1, at, &uids)]);
+    }
+    let live = Live::start(&server, &flows)?;
+    live.await_named(&id(0))?;
+    server.stop_server();
+    // The next second that is all after a time from now.
+    let second_after = |wait: Duration| -> anyhow::Result<usize> {
+        let passed = Duration::from_nanos(nanos()? - began) + wait;
+        Ok(usize::try_from(passed.as_secs())? + 1)
+    };
+    live.await_named(&id(2 * second_after(OUTAGE)?))?;
+    server.start_server()?;
+    server.create(&[Pod::new("late", "kn1", "10.244.1.99").of(("apps/v1", "DaemonSet", "late", None)).0])?;
+    let first = 2 * second_after(AFTER_OUTAGE)?;
+    live.await_named(&id(first + 1))?;
+    let named = read_named(&live.folder.path().join("named.jsonl"))?;
+    let log = live.log()?;
+    let check = |idx: usize, case: &Case| -> anyhow::Result<()> {
+        let found = ["client", "server"].map(|end| text(&named[&id(idx)][end]["entity"]));
+        ensure!(found == case.expected, "second {}: {found:?}; the agent said:\n{log}", idx / 2);
+        Ok(())
+    };
+    (0..=first).step_by(2).try_for_each(|idx| check(idx, known))?;
+    check(first + 1, &late)?;
+    ensure!(log.contains("the API server does not tell of all objects"), "{log}");
+    Ok(())
+}
+
+/// A pod that is created late connects to one that is there from the beginning.
+const fn server_of_late_pod() -> Case {
+    server(
+        "late",
+        "db-0",
+        "10.244.1.99:5",
+        "10.244.2.7:8080",
+        ["DaemonSet shop/late pod=late node=kn1 zone=a", DB_NAME],
+    )
+}
+
+/// A running agent.
+struct Live {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Live {
+    /// Starts an agent that is told of connections at the times when they begin.
+    fn start(server: &ApiServer, flows: &[Value]) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let file = |name: &str| folder.path().join(name);
+        write_flows(&file("flows.jsonl"), flows)?;
+        fs::write(file("ridley.yaml"), configuration(server, User::Admin, "", 1, folder.path()))?;
+        let child = Command::new(agent()?)
+            .arg("run")
+            .arg("--config")
+            .arg(file("ridley.yaml"))
+            .stderr(File::create(file("log"))?)
+            .spawn()
+            .context("cannot run the agent")?;
+        Ok(Self { child, folder })
+    }
+
+    /// Waits until a connection has names.
+    fn await_named(&self, id: &str) -> anyhow::Result<()> {
+        poll::until(OUTAGE + LIMIT, || {
+            let named = read_named(&self.folder.path().join("named.jsonl"))?;
+            ensure!(named.contains_key(id), "{id} has no names yet");
+            Ok(())
+        })
+        .with_context(|| format!("the agent said:\n{}", self.log().unwrap_or_default()))
+    }
+
+    fn log(&self) -> anyhow::Result<String> {
+        fs::read_to_string(self.folder.path().join("log")).context("no log")
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
 /// Returns API group and resource of every rule in the processor's README; each allows to list and to watch.
 fn documented_rules() -> anyhow::Result<Vec<(String, String)>> {
     let readme = include_str!("../../processors/kubernetes/README.md");
@@ -634,9 +741,8 @@ struct Run {
 fn run(server: &ApiServer, user: User, settings: &str, flows: &[Value]) -> anyhow::Result<Run> {
     let folder = tempfile::tempdir()?;
     let file = |name: &str| folder.path().join(name);
-    let lines: Vec<_> = flows.iter().map(Value::to_string).collect();
-    fs::write(file("flows.jsonl"), lines.join("\n"))?;
-    fs::write(file("ridley.yaml"), configuration(server, user, settings, folder.path()))?;
+    write_flows(&file("flows.jsonl"), flows)?;
+    fs::write(file("ridley.yaml"), configuration(server, user, settings, 0, folder.path()))?;
     let ended = Command::new("timeout")
         .arg(LIMIT.as_secs().to_string())
         .arg(agent()?)
@@ -651,12 +757,12 @@ fn run(server: &ApiServer, user: User, settings: &str, flows: &[Value]) -> anyho
 }
 
 /// A configuration that names the records of `flows.jsonl` in a folder, and writes them to `named.jsonl`.
-fn configuration(server: &ApiServer, user: User, settings: &str, folder: &Path) -> String {
+fn configuration(server: &ApiServer, user: User, settings: &str, speed: u32, folder: &Path) -> String {
     let (folder, kubeconfig) = (folder.display(), server.kubeconfig(user));
     format!(
         "\
 receivers:
-  replay: {{ path: {folder}/flows.jsonl, speed: 0, times: keep }}
+  replay: {{ path: {folder}/flows.jsonl, speed: {speed}, times: keep }}
 processors:
   kubernetes:
     kubeconfig: {}
@@ -673,6 +779,11 @@ service:
 
 fn agent() -> anyhow::Result<OsString> {
     env::var_os("RIDLEY_BIN").context("RIDLEY_BIN does not name the agent")
+}
+
+fn write_flows(path: &Path, flows: &[Value]) -> anyhow::Result<()> {
+    let lines: Vec<_> = flows.iter().map(Value::to_string).collect();
+    fs::write(path, lines.join("\n")).context("cannot write the records")
 }
 
 /// Reads what the agent wrote, by id; a line that it has not finished is left out.
