@@ -14,6 +14,7 @@ pub(crate) fn line(flow: &Flow) -> String {
         server,
         started: _,
         interval,
+        other_is_observed: _,
         begin,
         end,
         before: _,

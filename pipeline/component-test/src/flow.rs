@@ -16,6 +16,7 @@ pub fn flow() -> FlowBuilder {
         server: endpoint("10.0.0.2:80"),
         started: None,
         interval: Interval::default(),
+        other_is_observed: false,
         begin: None,
         end: None,
         before: None,
@@ -38,6 +39,13 @@ pub fn flows<T: Into<Flow>>(records: impl IntoIterator<Item = T>) -> Batch {
 pub struct FlowBuilder(Flow);
 
 impl FlowBuilder {
+    /// Another node's observer holds the other end.
+    #[must_use]
+    pub fn other_is_observed(mut self) -> Self {
+        self.0.other_is_observed = true;
+        self
+    }
+
     /// Sets the connection: records with the same number belong together.
     #[must_use]
     pub fn id(mut self, n: u32) -> Self {

@@ -33,6 +33,10 @@ pub struct Flow {
     pub started: Option<UnixNanos>,
     /// What span of time the deltas cover.
     pub interval: Interval,
+    /// Whether the observer of another node holds the other end, as far as a processor that names ends knows: what both ends
+    /// report then counts once.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub other_is_observed: bool,
     /// Set on the first record of a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begin: Option<Begin>,
@@ -258,6 +262,10 @@ pub struct Process {
     pub pid: u32,
     /// Name of the thread group's leader, at most 15 bytes.
     pub command: Arc<str>,
+}
+
+const fn is_false(it: &bool) -> bool {
+    !*it
 }
 
 const fn is_zero(n: &u64) -> bool {

@@ -35,6 +35,8 @@ pub(crate) struct Entry {
     due: Option<Instant>,
     decision: Option<Decision>,
     held: Option<Box<Flow>>,
+    /// Whether the observer of another node holds the client.
+    client_is_elsewhere: bool,
     /// What only the end that does not count knows, until a record that counts can take it.
     untold: Known,
     client: Side,
@@ -80,11 +82,12 @@ impl Entry {
             due: Some(due),
             decision: None,
             held: None,
+            client_is_elsewhere: false,
             untold: Known::default(),
             client: Side::default(),
             server: Side::default(),
         };
-        entry.side_mut(first.observer).note(&first);
+        entry.note(&first);
         entry.held = Some(Box::new(first));
         entry
     }
@@ -130,7 +133,7 @@ impl Entry {
 
     /// Takes another record that [`matches`](Self::matches).
     pub(crate) fn push(&mut self, flow: Flow, step: &mut Step<'_>) {
-        self.side_mut(flow.observer).note(&flow);
+        self.note(&flow);
         match &self.decision {
             None => match self.held.take() {
                 Some(mut held) if held.observer == flow.observer => {
@@ -174,11 +177,11 @@ impl Entry {
         self.release(step);
         step.report.condensed += 1;
         step.report.missed.add(self.untold);
+        let is_left = self.is_left();
         let Self { id, decision, client, server, .. } = self;
         let owner = decision.expect("what was held has been decided").owner();
-        let outline =
-            Outline { owner, client_is_over: client.end.is_some(), server_is_over: server.end.is_some() };
-        (id, outline)
+        let (client_is_over, server_is_over) = (client.end.is_some(), server.end.is_some());
+        (id, Outline { owner, is_left, client_is_over, server_is_over })
     }
 
     fn pair(&mut self, held: Flow, arrived: Flow, step: &mut Step<'_>) {
@@ -214,6 +217,10 @@ impl Entry {
     }
 
     fn send(&mut self, mut flow: Flow, step: &mut Step<'_>) {
+        if self.is_left() {
+            step.report.left += 1;
+            return;
+        }
         mem::take(&mut self.untold).add_to_other(&mut flow);
         if flow.end.is_some() {
             let unheard = self.unheard();
@@ -252,6 +259,16 @@ impl Entry {
         if flow.end.is_some() {
             self.release(step);
         }
+    }
+
+    /// Returns whether the connection is left to the observer of the node that the client is on.
+    fn is_left(&self) -> bool {
+        self.client_is_elsewhere && matches!(self.decision, Some(Decision::Alone(Observer::Server)))
+    }
+
+    fn note(&mut self, flow: &Flow) {
+        self.client_is_elsewhere |= flow.observer == Observer::Server && flow.other_is_observed;
+        self.side_mut(flow.observer).note(flow);
     }
 
     fn side_mut(&mut self, observer: Observer) -> &mut Side {

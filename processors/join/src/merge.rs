@@ -14,6 +14,7 @@ pub(crate) fn append(earlier: &mut Flow, later: Flow) {
         server: _,
         started,
         interval,
+        other_is_observed,
         begin,
         end,
         before,
@@ -26,6 +27,7 @@ pub(crate) fn append(earlier: &mut Flow, later: Flow) {
     } = later;
     earlier.started = earlier.started.or(started);
     earlier.interval = Interval { start: earlier.interval.start, end: interval.end };
+    earlier.other_is_observed |= other_is_observed;
     earlier.begin = earlier.begin.or(begin);
     // What ends again has not been counted as ended if the record that says so is this one.
     earlier.end = if end == Some(End::Again) { earlier.end.or(end) } else { end.or(earlier.end) };

@@ -10,6 +10,7 @@ use crate::{merge::Missed, pairing::Report};
 pub(crate) struct Instruments {
     merged: Counter,
     late: Counter,
+    left: Counter,
     unrelated: Counter,
     paired: Counter,
     condensed: Counter,
@@ -100,6 +101,11 @@ impl Instruments {
                 "{item}",
                 "Records of the other end that came after the connection was decided without it, or was over.",
             ),
+            left: counter(
+                "ridley.join.left.items",
+                "{item}",
+                "Records of servers left out because those of the client count, which the agent of its node reports.",
+            ),
             unrelated: counter(
                 "ridley.join.unrelated.items",
                 "{item}",
@@ -150,6 +156,7 @@ impl Instruments {
         let Report {
             merged,
             late,
+            left,
             unrelated,
             paired,
             condensed,
@@ -160,6 +167,7 @@ impl Instruments {
         } = report;
         self.merged.add(merged);
         self.late.add(late);
+        self.left.add(left);
         self.unrelated.add(unrelated);
         self.paired.add(paired);
         self.condensed.add(condensed);

@@ -7,6 +7,8 @@ use model::{ConnectionId, Flow, Observer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outline {
     pub(crate) owner: Observer,
+    /// Whether it is left to the observer of another node.
+    pub(crate) is_left: bool,
     pub(crate) client_is_over: bool,
     pub(crate) server_is_over: bool,
 }
@@ -82,7 +84,8 @@ impl Outlines {
 mod tests {
     use super::*;
 
-    const OPEN: Outline = Outline { owner: Observer::Client, client_is_over: false, server_is_over: false };
+    const OPEN: Outline =
+        Outline { owner: Observer::Client, is_left: false, client_is_over: false, server_is_over: false };
 
     fn id(n: u32) -> ConnectionId {
         ConnectionId::from_sequence_numbers(n, 0)
@@ -119,7 +122,7 @@ mod tests {
             (Observer::Server, false, true, 0),
         ] {
             let mut outlines = Outlines::new(1);
-            let outline = Outline { owner, client_is_over, server_is_over };
+            let outline = Outline { owner, client_is_over, server_is_over, ..OPEN };
             let n_forgotten: u64 = (0..3).map(|n| outlines.put(id(n), outline)).sum();
             assert_eq!(n_forgotten, expected, "{outline:?}");
         }

@@ -22,7 +22,7 @@ const MIN_OUTLINES: usize = 65_536;
 /// Decides of each connection which end's records count, and merges the other end's records into them.
 ///
 /// Every record goes in by [`push`](Self::push) and comes out, now or later, exactly once: as itself, or merged into
-/// another. The first end to be seen waits for the other; the decision then stays until the connection is over.
+/// another; but for those of a connection that is left to the observer of another node. The first end to be seen waits for the other; the decision then stays until the connection is over.
 ///
 /// When there are too many connections the oldest is decided by what is known of it, and from then on only the decision
 /// is remembered: which end's records pass. Of those there are many times more.
@@ -49,6 +49,8 @@ pub struct Report {
     pub late: u64,
     /// Records that carry the id of a connection they cannot belong to.
     pub unrelated: u64,
+    /// Records left out because the client's, of another node's observer, count.
+    pub left: u64,
     /// Connections of which both ends were observed in time.
     pub paired: u64,
     /// Connections of which only the owner is remembered, because there are too many.
@@ -181,7 +183,9 @@ impl Pairing {
     /// Takes a record of a connection of which only the owner is remembered.
     fn follow(&mut self, id: ConnectionId, mut outline: Outline, flow: Flow, out: &mut Vec<Flow>) {
         outline.note(&flow);
-        if flow.observer == outline.owner {
+        if flow.observer == outline.owner && outline.is_left {
+            self.report.left += 1;
+        } else if flow.observer == outline.owner {
             out.push(flow);
         } else {
             self.report.merged += 1;

@@ -67,6 +67,28 @@ fn each_end_is_described_by_its_own_record() {
     );
 }
 
+/// The observer of the client's node reports it, too: once is enough. Of a client on this node its records count as ever.
+#[test]
+fn what_the_observer_of_another_node_reports_is_left_to_it() {
+    let seen_by_server = || server().other_is_observed().opened(100);
+    let last = server().closed(CloseReason::Normal);
+    let (out, report) =
+        run(&[(0, seen_by_server().build()), (2_000, server().build()), (3_000, last.build())]);
+    assert_eq!((out.as_slice(), report.left), ([].as_slice(), 3));
+    check(&[(0, seen_by_server()), (0, client().opened(100))], &[(0, client().opened(100))]);
+}
+
+/// Also when only whose records count is remembered.
+#[test]
+fn what_is_left_to_another_observer_stays_so_when_it_makes_room() {
+    let mut pairing = Pairing::new(WAIT, NonZeroUsize::MIN);
+    let (mut out, now) = (Vec::new(), Instant::now());
+    pairing.push(server().other_is_observed().opened(100).build(), now, &mut out);
+    pairing.push(flow().id(2).opened(100).build(), now, &mut out);
+    pairing.push(server().request(4).build(), now, &mut out);
+    assert_eq!((out.as_slice(), pairing.take_report().left), ([].as_slice(), 2));
+}
+
 /// Only the sender knows what it sent again.
 #[test]
 fn retransmissions_come_from_the_end_that_sent() {

@@ -4,7 +4,7 @@ use component::InvalidSetting;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::extract::Extraction;
+use crate::{extract::Extraction, object::ObjectName};
 
 /// Longest name of a network: it becomes part of a label.
 const MAX_NAME_LEN: usize = 63;
@@ -20,6 +20,12 @@ pub struct Config {
     ///
     /// Needed with `scope: node`. With `scope: cluster` it is found by the first pod of the node that has a connection.
     pub node: Option<String>,
+
+    /// The pod that the agent runs in, as `namespace/name`: pods that the same DaemonSet controls are agents, too, and what they
+    /// report is left to them.
+    ///
+    /// Without it the pod is known by its host name, in the namespace of its service account.
+    pub pod: Option<String>,
 
     /// A file that tells where the API server is and how to log in, as `kubectl` reads it.
     ///
@@ -37,6 +43,10 @@ pub struct Config {
 
     /// Most records held at a time. Those beyond are named by what is known, the oldest first.
     pub max_held: NonZeroUsize,
+
+    /// Most objects of each kind that are known. Those beyond are counted in `ridley.kubernetes.refused.objects` each time that the
+    /// API server tells of them, and give no names.
+    pub max_objects: NonZeroUsize,
 
     /// How long objects that are deleted are remembered, for records that come late. From `0s` to an hour.
     #[serde(with = "humantime_serde")]
@@ -65,10 +75,12 @@ impl Default for Config {
         Self {
             scope: Scope::Cluster,
             node: None,
+            pod: None,
             kubeconfig: None,
             sync_timeout: Duration::from_secs(30),
             wait: Duration::from_secs(2),
             max_held: NonZeroUsize::new(20_000).expect("20 000 is not zero"),
+            max_objects: NonZeroUsize::new(200_000).expect("200 000 is not zero"),
             keep_deleted: Duration::from_mins(2),
             networks: BTreeMap::new(),
             owners: Vec::new(),
@@ -84,10 +96,12 @@ impl component::Config for Config {
         let Self {
             scope,
             node,
+            pod,
             kubeconfig,
             sync_timeout,
             wait,
             max_held: _,
+            max_objects: _,
             keep_deleted,
             networks,
             owners: _,
@@ -99,6 +113,11 @@ impl component::Config for Config {
         if *scope == Scope::Node && node.as_deref().is_none_or(str::is_empty) {
             let expected = "the name of the agent's node with `scope: node`, such as ${env:NODE_NAME}";
             invalid.push(InvalidSetting::new("node", expected, "none"));
+        }
+        if let Some(pod) = pod
+            && ObjectName::parse(pod).is_none()
+        {
+            invalid.push(InvalidSetting::new("pod", "`namespace/name`", format!("{pod:?}")));
         }
         invalid.extend(kubeconfig.iter().filter_map(|it| InvalidSetting::check_file("kubeconfig", it)));
         for (path, actual, most) in [
@@ -205,10 +224,12 @@ mod tests {
         let expected = Config {
             scope: Scope::Node,
             node: text("kn1"),
+            pod: text("monitoring/ridley-x"),
             kubeconfig: Some("/etc/ridley/kubeconfig".into()),
             sync_timeout: Duration::from_secs(10),
             wait: Duration::from_secs(1),
             max_held: size(500),
+            max_objects: size(7_000),
             keep_deleted: Duration::from_mins(1),
             networks: [(
                 "corp-vpn".to_owned(),

@@ -24,7 +24,11 @@ pub fn factory() -> Factory {
         .with_stability(Stability::Alpha)
 }
 
-async fn create(config: Config, context: Context) -> Result<Box<dyn Processor>, BoxError> {
+/// Where a pod finds the namespace of its service account.
+const NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+async fn create(mut config: Config, context: Context) -> Result<Box<dyn Processor>, BoxError> {
+    config.pod = config.pod.or_else(own_pod);
     let extraction = Extraction::new(&config.extract).map_err(|(path, error)| format!("{path}: {error}"))?;
     let owners = owner_kinds(&config).into_iter().map(|it| (it.group, it.kind)).collect();
     let heard = Heard::default();
@@ -33,6 +37,13 @@ async fn create(config: Config, context: Context) -> Result<Box<dyn Processor>, 
     let namer = Namer::new(&config, Instant::now().into_std());
     let instruments = Instruments::new(&context.telemetry);
     Ok(Box::new(KubernetesProcessor::new(namer, watches, heard, instruments)))
+}
+
+/// Returns the pod that this runs in, if it is one whose host name is the pod's: not if it uses the node's network.
+fn own_pod() -> Option<String> {
+    let namespace = std::fs::read_to_string(NAMESPACE).ok()?;
+    let name = std::env::var("HOSTNAME").ok()?;
+    Some(format!("{}/{name}", namespace.trim()))
 }
 
 /// Finds where the API server is and how to log in.

@@ -9,11 +9,13 @@ use foldhash::fast::RandomState;
 use model::{UnixNanos, cgroup::Uid};
 
 use crate::{
+    Config,
     addresses::{Addresses, Tenant},
     config::Scope,
     extract::Tags,
     object::{EndpointSlice, Node, ObjectName, Owner, Pod, Service},
     store::{Change, Store},
+    watch::owner_kinds,
 };
 
 /// How many objects that control each other are followed from a pod to its workload: more than anyone nests.
@@ -54,6 +56,10 @@ pub(crate) struct Index {
     /// Pods that the addresses of a node reach at a port.
     host_ports: Map<(Arc<str>, u16), Vec<Uid>>,
     node_ports: Map<u16, ObjectName>,
+    /// The pod that this runs in: its name, and what it was when it was told of.
+    agent: Option<(ObjectName, Option<Arc<Pod>>)>,
+    /// Pods like it, by their nodes: those observe what is on these.
+    agents: Map<Arc<str>, Vec<Uid>>,
     scope: Scope,
     keep: Duration,
 }
@@ -86,30 +92,37 @@ pub(crate) enum Behind {
 pub(crate) struct Untold;
 
 impl Index {
-    /// Knows nothing yet; remembers for `keep` what is gone. So many kinds of objects control others, and perhaps nothing is
-    /// told but of pods, nodes and these.
-    pub(crate) fn new(keep: Duration, n_owner_kinds: usize, scope: Scope) -> Self {
+    /// Knows nothing yet.
+    pub(crate) fn new(config: &Config) -> Self {
+        let capacity = config.max_objects.get();
         Self {
-            pods: Store::default(),
+            pods: Store::new(capacity),
             gone: Map::default(),
             gone_at: VecDeque::new(),
             static_pods: Map::default(),
-            owners: (0..n_owner_kinds).map(|_| Store::default()).collect(),
-            scope,
+            owners: owner_kinds(config).iter().map(|_| Store::new(capacity)).collect(),
+            scope: config.scope,
             workloads: Map::default(),
-            services: Store::default(),
-            slices: Store::default(),
-            nodes: Store::default(),
-            namespaces: Store::default(),
-            addresses: Addresses::new(keep),
+            services: Store::new(capacity),
+            slices: Store::new(capacity),
+            nodes: Store::new(capacity),
+            namespaces: Store::new(capacity),
+            addresses: Addresses::new(config.keep_deleted),
             slices_of: Map::default(),
             behind: Map::default(),
             backends: Map::default(),
             lone_backends: Map::default(),
             host_ports: Map::default(),
             node_ports: Map::default(),
-            keep,
+            agent: None,
+            agents: Map::default(),
+            keep: config.keep_deleted,
         }
+    }
+
+    /// Tells which pod this runs in.
+    pub(crate) fn set_agent(&mut self, name: ObjectName) {
+        self.agent = Some((name, None));
     }
 
     /// Takes what was told of pods.
@@ -123,6 +136,12 @@ impl Index {
                     self.addresses.leave(*address, &Tenant::Pod(old.uid), now);
                 }
                 self.set_host_ports(old, false);
+                if let Some(node) = &old.node {
+                    remove_one(&mut self.agents, node, |it| *it == old.uid);
+                }
+            }
+            if let Some(new) = new.as_ref().filter(|it| !it.is_over) {
+                self.add_agent(new);
             }
             match (old, new) {
                 (_, Some(new)) => {
@@ -305,6 +324,16 @@ impl Index {
         }
     }
 
+    /// Returns the pod that this runs in, once it has been told of.
+    pub(crate) fn agent(&self) -> Option<&Arc<Pod>> {
+        self.agent.as_ref()?.1.as_ref()
+    }
+
+    /// Returns whether a pod like that which this runs in is on a node.
+    pub(crate) fn is_observed(&self, node: &Arc<str>) -> bool {
+        self.agents.contains_key(node)
+    }
+
     /// Returns whether an address is of a network of pods.
     pub(crate) fn is_of_pods(&self, address: IpAddr) -> bool {
         self.nodes.values().any(|it| it.pod_networks.iter().any(|network| network.contains(&address)))
@@ -372,6 +401,19 @@ impl Index {
         Ok(found.map_or(Behind::NotOne, |(pod, workload)| Behind::One(pod, workload)))
     }
 
+    /// Returns how many objects there was no room for since the last call.
+    pub(crate) fn take_refused(&mut self) -> u64 {
+        let Self { pods, owners, services, slices, nodes, namespaces, .. } = self;
+        let refused = [
+            pods.take_refused(),
+            services.take_refused(),
+            slices.take_refused(),
+            nodes.take_refused(),
+            namespaces.take_refused(),
+        ];
+        owners.iter_mut().map(Store::take_refused).chain(refused).sum()
+    }
+
     /// Returns how many pods are known, those that are gone included.
     pub(crate) fn n_pods(&self) -> usize {
         self.pods.len() + self.gone.len()
@@ -380,6 +422,25 @@ impl Index {
     /// Returns how many addresses are known.
     pub(crate) fn n_addresses(&self) -> usize {
         self.addresses.len()
+    }
+
+    /// Takes note of a pod that may be like that which this runs in.
+    fn add_agent(&mut self, pod: &Arc<Pod>) {
+        let Self { pods, agents, agent: Some((name, agent)), .. } = self else { return };
+        let mut add = |pod: &Pod| {
+            if let Some(node) = &pod.node {
+                agents.entry(node.clone()).or_default().push(pod.uid);
+            }
+        };
+        match agent {
+            Some(agent) if agent.is_sibling(pod) => add(pod),
+            Some(_) => {}
+            None if pod.name == *name => {
+                pods.values().filter(|it| !it.is_over && it.is_sibling(pod)).for_each(|it| add(it));
+                *agent = Some(Arc::clone(pod));
+            }
+            None => {}
+        }
     }
 
     fn set_host_ports(&mut self, pod: &Pod, is_there: bool) {

@@ -11,6 +11,7 @@ pub(crate) struct Instruments {
     pub(crate) unsettled_full: Counter,
     pub(crate) failed_watches: Counter,
     pub(crate) dropped_shutdown: Counter,
+    refused: Counter,
     connections: Gauge,
     entities: Gauge,
     pods: Gauge,
@@ -45,6 +46,12 @@ impl Instruments {
                 "Watches of the API server that failed and were begun again.",
                 &[],
             ),
+            refused: telemetry.counter(
+                "ridley.kubernetes.refused.objects",
+                "{object}",
+                "Objects that are not known because `max_objects` of their kind are; each time that the API server tells of them.",
+                &[],
+            ),
             dropped_shutdown: telemetry.dropped_at_shutdown(Signal::Flows),
             connections: gauge(
                 "ridley.kubernetes.connections",
@@ -68,6 +75,7 @@ impl Instruments {
         let size = |it: usize| i64::try_from(it).unwrap_or(i64::MAX);
         let n_forgotten = naming.take_forgotten();
         self.forgotten.add(n_forgotten);
+        self.refused.add(naming.index.take_refused());
         self.connections.set(size(naming.n_connections()));
         self.entities.set(size(naming.n_entities()));
         self.pods.set(size(naming.index.n_pods()));

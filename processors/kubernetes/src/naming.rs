@@ -13,7 +13,6 @@ use crate::{
     addresses::Tenant,
     index::{Behind, Index, Untold, Workload},
     object::{Node, ObjectName, Pod},
-    watch::owner_kinds,
 };
 
 /// Kinds of ends that are not workloads.
@@ -95,8 +94,12 @@ impl Naming {
             .collect();
         networks.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
         let node = config.node.as_deref().filter(|it| !it.is_empty()).map(Arc::from);
+        let mut index = Index::new(config);
+        if let Some(agent) = config.pod.as_deref().and_then(ObjectName::parse) {
+            index.set_agent(agent);
+        }
         Self {
-            index: Index::new(config.keep_deleted, owner_kinds(config).len(), config.scope),
+            index,
             ends: Ends {
                 networks,
                 entities: EntityCache::new(config.max_entities),
@@ -114,7 +117,12 @@ impl Naming {
     /// What a name depends on has not been told yet; then neither end is named.
     pub(crate) fn name(&mut self, flow: &mut Flow, patience: Patience) -> Result<(), Untold> {
         let Self { index, ends, connections } = self;
-        connections.name(flow, |flow| ends.names_of(index, flow, patience))
+        connections.name(flow, |flow| ends.names_of(index, flow, patience))?;
+        // Whose records count is decided once.
+        if flow.begin.is_some() {
+            flow.other_is_observed |= ends.is_elsewhere(index, flow);
+        }
+        Ok(())
     }
 
     /// Names whose a listening socket is, if it has no name yet: as its connections' server is named.
@@ -174,6 +182,21 @@ impl Ends {
         })
     }
 
+    /// Returns whether the agent of another node observes the other end. Of a client with a node's address that cannot be said:
+    /// the node may only have passed on what came from outside.
+    fn is_elsewhere(&self, index: &Index, flow: &Flow) -> bool {
+        let other = match flow.observer {
+            Observer::Client => &flow.server,
+            Observer::Server => &flow.client,
+        };
+        let Some(entity) = &other.entity else { return false };
+        let own = self.node.as_ref().or_else(|| index.agent()?.node.as_ref());
+        entity.attribute(&Attribute::Pod).is_some()
+            && entity
+                .attribute(&Attribute::Node)
+                .is_some_and(|it| own.is_some_and(|own| own != it) && index.is_observed(it))
+    }
+
     /// Names the observer's own end: by its cgroup, else by its network namespace, else by its address.
     fn local(
         &mut self,
@@ -209,7 +232,8 @@ impl Ends {
                 return self.local_pod(index, &pod, place, command, patience);
             }
         }
-        let name = self.node.clone().unwrap_or_else(|| UNKNOWN.into());
+        let known = self.node.clone().or_else(|| index.agent()?.node.clone());
+        let name = known.unwrap_or_else(|| UNKNOWN.into());
         Ok(self.entity(index, Key::Node { name, command }))
     }
 

@@ -9,6 +9,7 @@ use crate::{
     extract::Extraction,
     store::Change,
     view::{EndpointSliceView, NodeView, OwnerView, PodView, Reading, ServiceView, View},
+    watch::owner_kinds,
 };
 
 /// Seconds at which everything is there.
@@ -234,6 +235,32 @@ fn a_pod_that_is_over_has_no_address() {
     }
 }
 
+/// The agent of the client's node reports a connection, too. Whether there is one is told by the pods of the agents' DaemonSet.
+#[test]
+fn what_another_agent_observes_is_marked() {
+    let mut cluster = Cluster {
+        naming: Naming::new(&Config { pod: Some("shop/agent-2".to_owned()), ..Config::default() }),
+        ..shop()
+    };
+    cluster.fill();
+    let agents = || Some(controller("apps/v1", "DaemonSet", "agent", 70));
+    let marked = |cluster: &mut Cluster, client: &str, at: u64| {
+        let seen = unseen().observer(Observer::Server).client(client).server("10.244.2.7:8080");
+        let mut flow = seen.cgroup(&cgroup(2)).opened(at).build();
+        cluster.name(&mut flow, Patience::Settle).unwrap();
+        flow.other_is_observed
+    };
+    cluster.pod(72, "agent-2", "10.244.2.72", 1, "Running", agents());
+    assert!(!marked(&mut cluster, "10.244.1.5:5", LATER), "no agent is there");
+    cluster.pod(71, "agent-1", "10.244.1.71", 1, "Running", agents());
+    assert!(marked(&mut cluster, "10.244.1.5:5", LATER));
+    assert!(!marked(&mut cluster, "10.244.2.7:5", LATER), "on this node");
+    assert!(!marked(&mut cluster, "192.0.2.1:5", LATER), "perhaps passed on by the node");
+    assert!(!marked(&mut cluster, "11.0.0.1:5", LATER), "from outside");
+    cluster.gone::<PodView>(uid(71));
+    assert!(!marked(&mut cluster, "10.244.1.5:5", LATER), "the agent is gone");
+}
+
 /// A name waits for what it depends on, and is given by what is known when it has waited long enough.
 #[test]
 fn what_is_not_told_yet_is_waited_for() {
@@ -373,32 +400,38 @@ impl Told for NodeView {
 /// Two nodes, a Deployment `web` on the one, a StatefulSet `db` behind a Service on the other.
 fn shop() -> Cluster {
     let mut cluster = Cluster::new(Config { node: Some("kn1".to_owned()), ..Config::default() });
-    for (name, address, network, zone) in
-        [("kn1", "192.0.2.1", "10.244.1.0/24", "a"), ("kn2", "192.0.2.2", "10.244.2.0/24", "b")]
-    {
-        cluster.told::<NodeView>(json!({
+    cluster.fill();
+    cluster
+}
+
+impl Cluster {
+    fn fill(&mut self) {
+        for (name, address, network, zone) in
+            [("kn1", "192.0.2.1", "10.244.1.0/24", "a"), ("kn2", "192.0.2.2", "10.244.2.0/24", "b")]
+        {
+            self.told::<NodeView>(json!({
             "metadata": { "name": name, "labels": { "topology.kubernetes.io/zone": zone, "topology.kubernetes.io/region": "eu" } },
             "spec": { "podCIDRs": [network] },
             "status": { "addresses": [{ "type": "InternalIP", "address": address }, { "type": "Hostname", "address": name }] },
         }));
+        }
+        self.told::<OwnerView>(json!({
+            "metadata": { "uid": uid(10).to_string(), "namespace": "shop", "name": "web-6f",
+                "ownerReferences": [controller("apps/v1", "Deployment", "web", 11)] },
+        }));
+        self.pod(
+            1,
+            "web-6f-1",
+            "10.244.1.5",
+            1,
+            "Running",
+            Some(controller("apps/v1", "ReplicaSet", "web-6f", 10)),
+        );
+        self.pod(2, "db-0", "10.244.2.7", 1, "Running", Some(controller("apps/v1", "StatefulSet", "db", 20)));
+        let ports = json!([{ "port": 80, "nodePort": 30080, "protocol": "TCP" }, { "port": 53, "nodePort": 30081, "protocol": "UDP" }]);
+        self.service("db", "shop", json!({ "clusterIPs": ["10.96.0.9"], "ports": ports }));
+        self.slice(json!([{ "addresses": ["10.244.2.7"], "targetRef": target(2) }]));
     }
-    cluster.told::<OwnerView>(json!({
-        "metadata": { "uid": uid(10).to_string(), "namespace": "shop", "name": "web-6f",
-            "ownerReferences": [controller("apps/v1", "Deployment", "web", 11)] },
-    }));
-    cluster.pod(
-        1,
-        "web-6f-1",
-        "10.244.1.5",
-        1,
-        "Running",
-        Some(controller("apps/v1", "ReplicaSet", "web-6f", 10)),
-    );
-    cluster.pod(2, "db-0", "10.244.2.7", 1, "Running", Some(controller("apps/v1", "StatefulSet", "db", 20)));
-    let ports = json!([{ "port": 80, "nodePort": 30080, "protocol": "TCP" }, { "port": 53, "nodePort": 30081, "protocol": "UDP" }]);
-    cluster.service("db", "shop", json!({ "clusterIPs": ["10.96.0.9"], "ports": ports }));
-    cluster.slice(json!([{ "addresses": ["10.244.2.7"], "targetRef": target(2) }]));
-    cluster
 }
 
 /// A connection that nothing is remembered of.

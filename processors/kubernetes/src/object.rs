@@ -15,6 +15,15 @@ pub(crate) struct ObjectName {
     pub(crate) name: Arc<str>,
 }
 
+impl ObjectName {
+    /// Reads `namespace/name`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (namespace, name) = text.split_once('/')?;
+        let is_word = |it: &str| !it.is_empty() && !it.contains('/');
+        (is_word(namespace) && is_word(name)).then(|| Self { namespace: namespace.into(), name: name.into() })
+    }
+}
+
 /// A pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pod {
@@ -61,6 +70,13 @@ pub(crate) struct Owner {
     pub(crate) name: Arc<str>,
     /// Its uid, if it may be controlled itself: its kind is among those that are watched for it.
     pub(crate) watched: Option<Uid>,
+}
+
+impl Pod {
+    /// Returns whether it is controlled by the same as another pod.
+    pub(crate) fn is_sibling(&self, other: &Self) -> bool {
+        self.owner.is_some() && self.owner == other.owner && self.name.namespace == other.name.namespace
+    }
 }
 
 /// A Service.

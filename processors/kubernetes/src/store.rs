@@ -1,4 +1,4 @@
-use std::{borrow::Borrow, collections::HashMap, hash::Hash};
+use std::{borrow::Borrow, collections::HashMap, hash::Hash, mem};
 
 use foldhash::fast::RandomState;
 
@@ -17,12 +17,14 @@ pub(crate) enum Change<K, V> {
 
 /// Objects of one kind, as the API server told of them last.
 ///
-/// While it tells all of them anew those that it has not named yet stay, so that what was known is never missing.
+/// Of those beyond its capacity nothing is kept. While it tells all of them anew those that it has not named yet stay, so that what was known is never missing.
 #[derive(Debug)]
 pub(crate) struct Store<K, V> {
     objects: HashMap<K, Known<V>, RandomState>,
     round: u32,
     is_complete: bool,
+    capacity: usize,
+    refused: u64,
 }
 
 #[derive(Debug)]
@@ -35,18 +37,21 @@ struct Known<V> {
 /// What was there before a change, and what is there after it.
 pub(crate) type Replaced<V> = (Option<V>, Option<V>);
 
-impl<K, V> Default for Store<K, V> {
-    fn default() -> Self {
-        Self { objects: HashMap::default(), round: 0, is_complete: false }
-    }
-}
-
 impl<K: Clone + Eq + Hash, V: Clone + PartialEq> Store<K, V> {
+    /// Keeps so many at most.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { objects: HashMap::default(), round: 0, is_complete: false, capacity, refused: 0 }
+    }
+
     /// Applies a change, and returns what it replaced: nothing of what is as it was.
     pub(crate) fn apply(&mut self, change: Change<K, V>) -> Vec<Replaced<V>> {
         match change {
             Change::Begin => {
                 self.round = self.round.wrapping_add(1);
+                Vec::new()
+            }
+            Change::Is(key, _) if self.objects.len() >= self.capacity && !self.objects.contains_key(&key) => {
+                self.refused += 1;
                 Vec::new()
             }
             Change::Is(key, object) => {
@@ -86,6 +91,11 @@ impl<K: Clone + Eq + Hash, V: Clone + PartialEq> Store<K, V> {
     pub(crate) fn len(&self) -> usize {
         self.objects.len()
     }
+
+    /// Returns how many objects there was no room for since the last call.
+    pub(crate) fn take_refused(&mut self) -> u64 {
+        mem::take(&mut self.refused)
+    }
 }
 
 #[cfg(test)]
@@ -95,7 +105,7 @@ mod tests {
     /// A watch that begins again must not make names disappear meanwhile.
     #[test]
     fn what_is_told_anew_replaces_what_was_known_at_its_end() {
-        let mut store = Store::default();
+        let mut store = Store::new(8);
         for change in [Change::Begin, Change::Is(1, "a"), Change::Is(2, "b")] {
             store.apply(change);
         }
@@ -111,8 +121,17 @@ mod tests {
     }
 
     #[test]
+    fn beyond_its_capacity_nothing_is_kept() {
+        let mut store = Store::new(1);
+        store.apply(Change::Is(1, "a"));
+        assert_eq!(store.apply(Change::Is(2, "b")), []);
+        assert_eq!(store.apply(Change::Is(1, "c")), [(Some("a"), Some("c"))]);
+        assert_eq!((store.len(), store.take_refused(), store.take_refused()), (1, 1, 0));
+    }
+
+    #[test]
     fn what_is_gone_was_there() {
-        let mut store = Store::default();
+        let mut store = Store::new(8);
         store.apply(Change::Is(1, "a"));
         assert_eq!(store.apply(Change::Gone(1)), [(Some("a"), None)]);
         assert_eq!(store.apply(Change::Gone(1)), []);

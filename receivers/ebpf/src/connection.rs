@@ -300,6 +300,7 @@ impl Connection {
             server,
             started: *started,
             interval: Interval { start: self.reported_at.min(self.observed_at), end: self.observed_at },
+            other_is_observed: false,
             begin: self.begin.take(),
             end,
             before: is_found_now.then_some(before),

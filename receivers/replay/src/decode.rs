@@ -195,6 +195,7 @@ mod tests {
         let who = (
             prop::option::of(any::<(u32, u32)>()),
             prop::bool::ANY,
+            prop::bool::ANY,
             any_endpoint(),
             any_endpoint(),
             any_local(),
@@ -214,7 +215,7 @@ mod tests {
             prop::option::of(any::<u64>()),
         );
         (who, when, what).prop_map(|(who, when, what)| {
-            let (id, is_client, client, server, local) = who;
+            let (id, is_client, other_is_observed, client, server, local) = who;
             let (started, (interval_start, interval_end), begin, end, before) = when;
             let (request, response, rtt, connect, server_handshake) = what;
             let rtt = rtt.map(|(smoothed, min)| Rtt {
@@ -229,6 +230,7 @@ mod tests {
                 server,
                 started: started.map(UnixNanos),
                 interval: Interval { start: UnixNanos(interval_start), end: UnixNanos(interval_end) },
+                other_is_observed,
                 begin,
                 end,
                 before: before.map(|(request, response)| Before { request, response }),

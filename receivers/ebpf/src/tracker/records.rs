@@ -154,6 +154,7 @@ impl Tracker {
             server,
             started: None,
             interval: Interval { start: moment.wall_at(since), end },
+            other_is_observed: false,
             begin: None,
             end: Some(End::Failed(failure_reason(socket))),
             before: None,
