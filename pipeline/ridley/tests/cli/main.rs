@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be done fails the test")]
 
 mod configs;
+mod deploy;
 mod golden;
 mod life;
 mod program;

@@ -1,0 +1,39 @@
+//! What the manifests in deploy/ repeat is what it is elsewhere.
+
+use std::{fs, path::Path};
+
+/// A cluster with real nodes proves that these rules are enough, and the processor's own tests that none is in vain.
+#[test]
+fn the_cluster_role_has_the_rules_of_the_processors_readme() {
+    let readme = read("processors/kubernetes/README.md");
+    let (_, documented) = readme.split_once("```yaml\nrules:\n").unwrap();
+    let (documented, _) = documented.split_once("```").unwrap();
+    let manifest = read("deploy/kubernetes/rbac.yaml");
+    let (_, deployed) = manifest.split_once("kind: ClusterRole\n").unwrap();
+    let (deployed, _) = deployed.split_once("---\n").unwrap();
+    let (_, deployed) = deployed.split_once("rules:\n").unwrap();
+    assert_eq!(deployed, documented);
+}
+
+#[test]
+fn the_config_map_has_the_example_configuration() {
+    let manifest = read("deploy/kubernetes/configmap.yaml");
+    let (_, deployed) = manifest.split_once("  ridley.yaml: |\n").unwrap();
+    let deployed: String =
+        deployed.lines().map(|it| it.strip_prefix("    ").unwrap_or(it).to_owned() + "\n").collect();
+    assert_eq!(deployed, read("configs/kubernetes.yaml"));
+}
+
+#[test]
+fn the_image_has_the_version_of_the_program() {
+    let image = concat!("ridley:", env!("CARGO_PKG_VERSION"));
+    assert!(read("deploy/kubernetes/daemonset.yaml").contains(&format!("image: {image}\n")));
+    let readme = read("deploy/README.md");
+    let named: Vec<_> = readme.split_whitespace().filter(|it| it.starts_with("ridley:")).collect();
+    assert!(named.len() >= 2 && named.iter().all(|it| *it == image), "{named:?} instead of {image}");
+}
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|err| panic!("{}: {err}", path.display()))
+}
