@@ -377,7 +377,7 @@ impl Agent {
     fn await_observation(&self) -> anyhow::Result<()> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
         let address = listener.local_addr().context("a listener without an address")?;
-        let interest = Interest { names: Vec::new(), ports: vec![address.port()] };
+        let interest = Interest { names: Vec::new(), ports: vec![address.port()], ..Interest::default() };
         poll::until(PATIENCE, || {
             let client = TcpStream::connect(address).context("cannot connect to itself")?;
             let server = listener.accept().context("cannot accept")?;

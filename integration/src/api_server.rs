@@ -1,10 +1,10 @@
-//! A real API server of Kubernetes with its etcd, on loopback.
+//! A real API server of Kubernetes with its etcd: alone on loopback, or that of a [`Cluster`](crate::cluster::Cluster).
 
 use std::{
     env, fs,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     time::Duration,
 };
 
@@ -12,14 +12,15 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{command, poll};
+use crate::{
+    command::{self, Running},
+    poll,
+};
 
-/// Names the folder whose `k8s/bin` has `etcd`, `kube-apiserver` and `kubectl`.
+/// Names the folder whose `k8s/bin` has `etcd`, `kube-apiserver`, `kubectl` and the other programs of a cluster.
 const TOOLS: &str = "RIDLEY_TOOLS";
 /// How long the server may take to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-const ADMIN_TOKEN: &str = "admin-token";
-const AGENT_TOKEN: &str = "agent-token";
 
 /// Who speaks to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,50 @@ pub enum User {
     Admin,
     /// The user `ridley`, who may do nothing but what roles that are bound to him allow.
     Agent,
+    /// A cluster's controllers.
+    Controllers,
+    /// A cluster's scheduler.
+    Scheduler,
+    /// What makes the addresses of Services lead to pods, on every node.
+    Proxy,
+    /// The kubelet of a node.
+    Kubelet(&'static str),
+}
+
+impl User {
+    fn id(self) -> String {
+        match self {
+            Self::Admin => "admin".to_owned(),
+            Self::Agent => "ridley".to_owned(),
+            Self::Controllers => "system:kube-controller-manager".to_owned(),
+            Self::Scheduler => "system:kube-scheduler".to_owned(),
+            Self::Proxy => "system:kube-proxy".to_owned(),
+            Self::Kubelet(node) => format!("system:node:{node}"),
+        }
+    }
+
+    const fn group(self) -> &'static str {
+        match self {
+            Self::Admin => "system:masters",
+            Self::Kubelet(_) => "system:nodes",
+            _ => "",
+        }
+    }
+
+    fn token(self) -> String {
+        format!("token-of-{}", self.id())
+    }
+}
+
+/// Where a server is.
+#[derive(Debug)]
+struct Place {
+    /// Another network than this machine's.
+    network: Option<PathBuf>,
+    address: Ipv4Addr,
+    port: u16,
+    etcd_port: u16,
+    etcd_peer_port: u16,
 }
 
 /// A running server. It ends with this value.
@@ -35,15 +80,10 @@ pub enum User {
 pub struct ApiServer {
     folder: TempDir,
     programs: PathBuf,
-    port: u16,
-    etcd_port: u16,
+    place: Place,
     _etcd: Running,
     server: Option<Running>,
 }
-
-/// A process that is killed with this value.
-#[derive(Debug)]
-struct Running(Child);
 
 impl ApiServer {
     /// Starts a server that has no objects but those that it makes itself, and no controllers.
@@ -52,22 +92,42 @@ impl ApiServer {
     ///
     /// Its programs are not there, or it does not become ready; the message holds what it said.
     pub fn start() -> anyhow::Result<Self> {
-        let tools = env::var_os(TOOLS).with_context(|| {
-            format!("{TOOLS} does not name the folder of Kubernetes' programs: `cargo xtask test` builds and names it")
-        })?;
-        let programs = Path::new(&tools).join("k8s/bin");
+        let [port, etcd_port, etcd_peer_port] = free_ports()?;
+        let place = Place { network: None, address: Ipv4Addr::LOCALHOST, port, etcd_port, etcd_peer_port };
         let folder = tempfile::tempdir().context("cannot make a folder for the API server")?;
+        Self::start_at(place, folder, &[User::Admin, User::Agent])
+    }
+
+    /// Starts the server of a cluster in a network of its own, with its files below a folder.
+    ///
+    /// # Errors
+    ///
+    /// As of [`start`](Self::start).
+    pub(crate) fn start_in(
+        network: &Path,
+        address: Ipv4Addr,
+        folder: &Path,
+        users: &[User],
+    ) -> anyhow::Result<Self> {
+        let network = Some(network.to_owned());
+        let place = Place { network, address, port: 6443, etcd_port: 2379, etcd_peer_port: 2380 };
+        let folder = tempfile::tempdir_in(folder).context("cannot make a folder for the API server")?;
+        Self::start_at(place, folder, users)
+    }
+
+    fn start_at(place: Place, folder: TempDir, users: &[User]) -> anyhow::Result<Self> {
+        let programs = programs()?;
         let file = |name: &str| folder.path().join(name);
-        let tokens = format!("{ADMIN_TOKEN},admin,1,system:masters\n{AGENT_TOKEN},ridley,2,\n");
-        fs::write(file("tokens"), tokens).context("cannot write the tokens")?;
+        let line = |it: &User| format!("{0},{1},{1},\"{2}\"\n", it.token(), it.id(), it.group());
+        fs::write(file("tokens"), users.iter().map(line).collect::<String>())
+            .context("cannot write the tokens")?;
         let key = file("service-accounts.key");
         let key = key.to_str().context("the folder's name is no text")?;
         command::run("openssl", &["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key])?;
-        let [etcd_port, peer_port, port] = free_ports()?;
-        let etcd_url = format!("http://127.0.0.1:{etcd_port}");
-        let peer_url = format!("http://127.0.0.1:{peer_port}");
+        let etcd_url = format!("http://127.0.0.1:{}", place.etcd_port);
+        let peer_url = format!("http://127.0.0.1:{}", place.etcd_peer_port);
         let etcd = Running::start(
-            Command::new(programs.join("etcd"))
+            command::bound(place.network.as_deref(), &programs.join("etcd"))
                 .arg("--data-dir")
                 .arg(file("etcd"))
                 .args(["--name", "e", "--unsafe-no-fsync", "--log-level", "warn"])
@@ -78,10 +138,10 @@ impl ApiServer {
                 .args(["--initial-cluster", &format!("e={peer_url}")]),
             &file("etcd.log"),
         )?;
-        let mut this = Self { folder, programs, port, etcd_port, _etcd: etcd, server: None };
+        let mut this = Self { folder, programs, place, _etcd: etcd, server: None };
         this.start_server()?;
-        for (user, token) in [(User::Admin, ADMIN_TOKEN), (User::Agent, AGENT_TOKEN)] {
-            fs::write(this.kubeconfig(user), this.kubeconfig_text(token)?)
+        for user in users {
+            fs::write(this.kubeconfig(*user), this.kubeconfig_text(&user.token())?)
                 .context("cannot write a kubeconfig")?;
         }
         Ok(this)
@@ -94,31 +154,43 @@ impl ApiServer {
     /// As of [`start`](Self::start).
     pub fn start_server(&mut self) -> anyhow::Result<()> {
         let file = |name: &str| self.folder.path().join(name);
-        let (key, log) = (file("service-accounts.key"), file("api-server.log"));
-        let server = Running::start(
-            Command::new(self.programs.join("kube-apiserver"))
-                .args(["--etcd-servers", &format!("http://127.0.0.1:{}", self.etcd_port)])
-                .args(["--bind-address", "127.0.0.1", "--endpoint-reconciler-type", "none"])
-                .args(["--secure-port", &self.port.to_string()])
-                .arg("--cert-dir")
-                .arg(file("certificates"))
-                .arg("--token-auth-file")
-                .arg(file("tokens"))
-                .args(["--authorization-mode", "RBAC", "--disable-admission-plugins", "ServiceAccount"])
-                .args(["--service-cluster-ip-range", "10.96.0.0/16,fd00:96::/108"])
-                .args(["--service-account-issuer", "https://kubernetes.default.svc"])
-                .arg("--service-account-key-file")
-                .arg(&key)
-                .arg("--service-account-signing-key-file")
-                .arg(&key),
-            &log,
-        )?;
-        self.server = Some(server);
+        let (key, log) = (self.service_account_key(), file("api-server.log"));
+        let mut command =
+            command::bound(self.place.network.as_deref(), &self.programs.join("kube-apiserver"));
+        command
+            .args(["--etcd-servers", &format!("http://127.0.0.1:{}", self.place.etcd_port)])
+            .args(["--bind-address", &self.place.address.to_string()])
+            .args(["--secure-port", &self.place.port.to_string()])
+            .arg("--cert-dir")
+            .arg(file("certificates"))
+            .arg("--token-auth-file")
+            .arg(file("tokens"))
+            .args(["--service-cluster-ip-range", "10.96.0.0/16,fd00:96::/108"])
+            .args(["--service-account-issuer", "https://kubernetes.default.svc"])
+            .arg("--service-account-key-file")
+            .arg(&key)
+            .arg("--service-account-signing-key-file")
+            .arg(&key);
+        if self.place.network.is_some() {
+            command.args([
+                "--authorization-mode",
+                "Node,RBAC",
+                "--enable-admission-plugins",
+                "NodeRestriction",
+            ]);
+            // There is no DNS.
+            command.args(["--kubelet-preferred-address-types", "InternalIP"]);
+        } else {
+            command.args(["--authorization-mode", "RBAC", "--disable-admission-plugins", "ServiceAccount"]);
+            // Nobody can reach it by the Service `kubernetes`.
+            command.args(["--endpoint-reconciler-type", "none"]);
+        }
+        self.server = Some(Running::start(&mut command, &log)?);
         let ready = poll::until(PATIENCE, || {
-            let mut kubectl = Command::new(self.programs.join("kubectl"));
-            let server = format!("https://127.0.0.1:{}", self.port);
-            kubectl.args(["--server", &server, "--insecure-skip-tls-verify", "--token", ADMIN_TOKEN]);
-            let answer = kubectl.args(["get", "--raw", "/readyz"]).output().context("cannot run kubectl")?;
+            let mut kubectl = command::bound(self.place.network.as_deref(), &self.programs.join("kubectl"));
+            kubectl.args(["--server", &self.url(), "--insecure-skip-tls-verify"]);
+            kubectl.args(["--token", &User::Admin.token(), "get", "--raw", "/readyz"]);
+            let answer = kubectl.output().context("cannot run kubectl")?;
             ensure!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr).trim());
             Ok(())
         });
@@ -135,10 +207,17 @@ impl ApiServer {
     /// Returns the path of a kubeconfig with which somebody speaks to the server.
     #[must_use]
     pub fn kubeconfig(&self, user: User) -> PathBuf {
-        self.folder.path().join(match user {
-            User::Admin => "admin.kubeconfig",
-            User::Agent => "agent.kubeconfig",
-        })
+        self.folder.path().join(format!("{}.kubeconfig", user.id().replace(':', "-")))
+    }
+
+    /// Returns the path of the certificate by which the server is known.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.folder.path().join("certificates/apiserver.crt")
+    }
+
+    /// Returns the path of the key that signs the tokens of service accounts.
+    pub(crate) fn service_account_key(&self) -> PathBuf {
+        self.folder.path().join("service-accounts.key")
     }
 
     /// Runs `kubectl` as the administrator, and returns what it printed.
@@ -147,12 +226,14 @@ impl ApiServer {
     ///
     /// It fails; the message holds what it said.
     pub fn kubectl(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
-        let program = self.programs.join("kubectl");
-        let program = program.to_str().context("the folder's name is no text")?;
-        let kubeconfig = self.kubeconfig(User::Admin);
-        let kubeconfig = kubeconfig.to_str().context("the folder's name is no text")?;
-        let arguments = [&["--kubeconfig", kubeconfig], arguments].concat();
-        command::run_with_input(program, &arguments, input)
+        command::finish(self.kubectl_command().args(arguments), input)
+    }
+
+    /// Returns the command that runs `kubectl` as the administrator.
+    pub fn kubectl_command(&self) -> Command {
+        let mut command = command::bound(self.place.network.as_deref(), &self.programs.join("kubectl"));
+        command.arg("--kubeconfig").arg(self.kubeconfig(User::Admin));
+        command
     }
 
     /// Creates objects, and returns them as the server has them. The status that one has is set afterwards, as its controller
@@ -197,12 +278,11 @@ impl ApiServer {
     }
 
     fn kubeconfig_text(&self, token: &str) -> anyhow::Result<String> {
-        let authority = self.folder.path().join("certificates/apiserver.crt");
         let config = serde_json::json!({
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{ "name": "c", "cluster": {
-                "server": format!("https://127.0.0.1:{}", self.port), "certificate-authority": authority,
+                "server": self.url(), "certificate-authority": self.certificate(),
             } }],
             "users": [{ "name": "u", "user": { "token": token } }],
             "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }],
@@ -210,25 +290,21 @@ impl ApiServer {
         });
         Ok(serde_json::to_string(&config)?)
     }
-}
 
-impl Running {
-    /// Starts a program that writes what it says to a file.
-    fn start(command: &mut Command, log: &Path) -> anyhow::Result<Self> {
-        let file = fs::OpenOptions::new().create(true).append(true).open(log);
-        let file = file.with_context(|| format!("cannot write {}", log.display()))?;
-        let copy = file.try_clone().context("cannot share a file")?;
-        let child = command.stdin(Stdio::null()).stdout(file).stderr(copy).spawn();
-        child.map(Self).with_context(|| format!("cannot run {}", command.get_program().display()))
+    fn url(&self) -> String {
+        format!("https://{}:{}", self.place.address, self.place.port)
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already.
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
+/// Returns the folder of the programs of a cluster.
+pub(crate) fn programs() -> anyhow::Result<PathBuf> {
+    let tools = env::var_os(TOOLS).with_context(|| {
+        format!(
+            "{TOOLS} does not name a folder whose `k8s/bin` has the programs of a cluster; without it `cargo xtask test` leaves \
+             these tests out"
+        )
+    })?;
+    Ok(Path::new(&tools).join("k8s/bin"))
 }
 
 fn documents(objects: &[Value]) -> anyhow::Result<String> {

@@ -203,12 +203,13 @@ impl Home {
 
     pub(crate) fn name(self, process: &str) -> Name {
         match self {
-            Self::Host => Name { name: process.to_owned(), namespace: None, kind: "Process".to_owned() },
-            Self::Unit => Name { name: unit(process), namespace: None, kind: "Unit".to_owned() },
+            Self::Host => Name { name: process.to_owned(), kind: "Process".to_owned(), ..Name::default() },
+            Self::Unit => Name { name: unit(process), kind: "Unit".to_owned(), ..Name::default() },
             Self::Container | Self::Pod => Name {
                 name: process.to_owned(),
                 namespace: Some(container(process)[..12].to_owned()),
                 kind: "Container".to_owned(),
+                ..Name::default()
             },
         }
     }

@@ -1,8 +1,10 @@
 //! Running the system's tools.
 
 use std::{
+    fs::OpenOptions,
     io::{ErrorKind, Write},
-    process::{Command, Stdio},
+    path::Path,
+    process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context, bail};
@@ -33,36 +35,77 @@ pub fn run(tool: &str, arguments: &[&str]) -> anyhow::Result<String> {
 ///
 /// As of [`run`].
 pub fn run_with_input(tool: &str, arguments: &[&str], input: &str) -> anyhow::Result<String> {
-    let spoken = || format!("`{tool} {}`", arguments.join(" "));
-    let mut child = Command::new(tool)
-        .args(arguments)
+    finish(Command::new(tool).args(arguments), input)
+}
+
+/// Runs a command to its end with something on standard input, and returns what it printed.
+///
+/// # Errors
+///
+/// As of [`run`].
+pub(crate) fn finish(command: &mut Command, input: &str) -> anyhow::Result<String> {
+    let words: Vec<_> = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args())
+        .map(|it| it.to_string_lossy())
+        .collect();
+    let (tool, spoken) = (words[0].to_string(), format!("`{}`", words.join(" ")));
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| missing(tool, error))
-        .with_context(|| format!("cannot run {}", spoken()))?;
+        .map_err(|error| missing(&tool, error))
+        .with_context(|| format!("cannot run {spoken}"))?;
     let mut stdin = child.stdin.take().expect("standard input is piped");
     // The tools read everything before they print, so writing first cannot block both.
     if let Err(error) = stdin.write_all(input.as_bytes())
         && error.kind() != ErrorKind::BrokenPipe
     {
-        return Err(error).with_context(|| format!("cannot write to {}", spoken()));
+        return Err(error).with_context(|| format!("cannot write to {spoken}"));
     }
     drop(stdin);
-    let output = child.wait_with_output().with_context(|| format!("cannot read from {}", spoken()))?;
+    let output = child.wait_with_output().with_context(|| format!("cannot read from {spoken}"))?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "{} failed with {}: {}{}\ninput:\n{input}",
-            spoken(),
-            output.status,
-            stderr.trim(),
-            stdout.trim()
-        );
+        bail!("{spoken} failed with {}: {}{}\ninput:\n{input}", output.status, stderr.trim(), stdout.trim());
     }
     Ok(stdout)
+}
+
+/// A process that is killed with this value.
+#[derive(Debug)]
+pub(crate) struct Running(Child);
+
+impl Running {
+    /// Starts a program that appends what it says to a file.
+    pub(crate) fn start(command: &mut Command, log: &Path) -> anyhow::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(log);
+        let file = file.with_context(|| format!("cannot write {}", log.display()))?;
+        let copy = file.try_clone().context("cannot share a file")?;
+        let child = command.stdin(Stdio::null()).stdout(file).stderr(copy).spawn();
+        child.map(Self).with_context(|| format!("cannot run {}", command.get_program().display()))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Returns the command that runs a program in another network, and ends it with the thread that started it, however that ends.
+pub(crate) fn bound(network: Option<&Path>, program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]);
+    if let Some(network) = network {
+        command.arg("nsenter").arg(format!("--net={}", network.display())).arg("--");
+    }
+    command.arg(program);
+    command
 }
 
 /// Turns the error of a start into one that names the package to install.

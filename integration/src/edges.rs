@@ -23,14 +23,16 @@ pub struct Edge {
 }
 
 /// The name of one end.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
-    /// Process, service unit or address.
+    /// Process, service unit, workload or address.
     pub name: String,
-    /// Container.
+    /// Container, or namespace of the workload.
     pub namespace: Option<String>,
     /// What the name is the name of.
     pub kind: String,
+    /// What else is known of it, of what the interest asks for.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// What was counted on an edge. A reason that was never counted is not in its map.
@@ -62,12 +64,14 @@ pub struct Edges(pub BTreeMap<Edge, Totals>);
 
 /// Which edges of a scrape belong to a case: those that name one of its peers, and those at one of its ports, which
 /// no other case and nobody else uses.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Interest {
     /// What the peers are called on edges, the client first.
     pub names: Vec<String>,
     /// The ports.
     pub ports: Vec<u16>,
+    /// What tells links apart beyond the usual: the setting `attributes` of `links`.
+    pub attributes: Vec<String>,
 }
 
 impl Interest {
@@ -101,8 +105,8 @@ impl Edges {
         let mut edges = Self::default();
         let mut read = |metric: &str, label: Option<&str>, place: &mut dyn FnMut(&mut Totals, &str, u64)| {
             for (labels, value) in exposition.series(metric) {
-                let (edge, by) =
-                    read_labels(labels, label).with_context(|| format!("in {metric} of {labels:?}"))?;
+                let (edge, by) = read_labels(labels, label, &interest.attributes)
+                    .with_context(|| format!("in {metric} of {labels:?}"))?;
                 if interest.covers(&edge) {
                     let count = as_count(value).with_context(|| format!("in {metric} of {edge}"))?;
                     place(edges.0.entry(edge).or_default(), &by, count);
@@ -134,6 +138,25 @@ impl Edges {
             totals.failed.retain(|_, n| *n > 0);
         }
         Ok(edges)
+    }
+
+    /// Adds what another agent counted.
+    pub fn add(&mut self, other: Self) {
+        for (edge, totals) in other.0 {
+            let Totals { request, response, opened, closed, failed, active, handshakes, accepts, lifetimes } =
+                totals;
+            let sum = self.0.entry(edge).or_default();
+            sum.request += request;
+            sum.response += response;
+            sum.opened += opened;
+            sum.active += active;
+            sum.handshakes += handshakes;
+            sum.accepts += accepts;
+            sum.lifetimes += lifetimes;
+            for (sum, more) in [(&mut sum.closed, closed), (&mut sum.failed, failed)] {
+                more.into_iter().for_each(|(reason, n)| *sum.entry(reason).or_default() += n);
+            }
+        }
     }
 
     /// Returns how much was added to what `earlier` says, if whoever counts began then: connections that were open
@@ -229,21 +252,30 @@ impl fmt::Display for Edge {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, namespace, kind } = self;
+        let Self { name, namespace, kind, attributes } = self;
         match namespace {
-            Some(namespace) => write!(f, "{kind} {namespace}/{name}"),
-            None => write!(f, "{kind} {name}"),
+            Some(namespace) => write!(f, "{kind} {namespace}/{name}")?,
+            None => write!(f, "{kind} {name}")?,
         }
+        attributes.iter().try_for_each(|(key, value)| write!(f, " {key}={value}"))
     }
 }
 
 /// Returns the edge that labels describe, and the value of the one label that the metric has beyond.
-fn read_labels(labels: &Labels, extra: Option<&str>) -> anyhow::Result<(Edge, String)> {
+fn read_labels(
+    labels: &Labels,
+    extra: Option<&str>,
+    attributes: &[String],
+) -> anyhow::Result<(Edge, String)> {
     let get =
         |label: &str| labels.get(label).cloned().with_context(|| format!("the label `{label}` is missing"));
+    let is_asked_for = |label: &str| {
+        let of_end = ["client_", "server_"].into_iter().find_map(|side| label.strip_prefix(side));
+        of_end.is_some_and(|it| attributes.iter().any(|attribute| attribute == it))
+    };
     for label in labels.keys() {
         ensure!(
-            LABELS.contains(&label.as_str()) || Some(label.as_str()) == extra,
+            LABELS.contains(&label.as_str()) || Some(label.as_str()) == extra || is_asked_for(label),
             "an unknown label `{label}`"
         );
     }
@@ -254,6 +286,10 @@ fn read_labels(labels: &Labels, extra: Option<&str>) -> anyhow::Result<(Edge, St
             name: get(&format!("{side}_name"))?,
             namespace: labels.get(&format!("{side}_namespace")).cloned(),
             kind: get(&format!("{side}_kind"))?,
+            attributes: attributes
+                .iter()
+                .filter_map(|it| Some((it.clone(), labels.get(&format!("{side}_{it}"))?.clone())))
+                .collect(),
         })
     };
     let edge = Edge {

@@ -13,6 +13,7 @@ pub mod agent;
 pub mod api_server;
 pub mod case;
 pub mod cases;
+pub mod cluster;
 pub mod command;
 pub mod edges;
 pub mod exposition;

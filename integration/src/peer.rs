@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     path::PathBuf,
-    process::{Child, ChildStdin, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
     thread::{self, JoinHandle},
     time::Duration,
@@ -39,8 +39,16 @@ impl Peer {
     ///
     /// The program is not built, or cannot be started.
     pub fn start(world: &World, namespace: Namespace, plan: &Plan) -> anyhow::Result<Self> {
-        let mut child = world
-            .command_in(namespace, &program()?)
+        Self::start_by(world.command_in(namespace, &program()?), plan)
+    }
+
+    /// Starts a peer by a command that runs its program somewhere.
+    ///
+    /// # Errors
+    ///
+    /// The command cannot be run.
+    pub fn start_by(mut command: Command, plan: &Plan) -> anyhow::Result<Self> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -198,6 +206,7 @@ impl Drop for Peer {
     }
 }
 
-fn program() -> anyhow::Result<PathBuf> {
+/// Returns the path of the peers' program.
+pub(crate) fn program() -> anyhow::Result<PathBuf> {
     binary("peer").context("the peer's program is missing; `cargo test -p integration` builds it")
 }

@@ -30,8 +30,8 @@ impl Side {
 pub struct Plan {
     /// Name of the process, at most 15 bytes.
     pub name: String,
-    /// Control group to move to before the first socket is made.
-    pub control_group: PathBuf,
+    /// Control group to move to before the first socket is made, if it is another.
+    pub control_group: Option<PathBuf>,
     /// The part to play.
     pub side: Side,
     /// Where to connect to, or to listen on.

@@ -184,6 +184,7 @@ impl<'a> Play<'a> {
         Interest {
             names: names.map(|it| self.case.home.name(it).name).collect(),
             ports: vec![self.route.dial.port(), self.route.listen.port()],
+            ..Interest::default()
         }
     }
 
@@ -308,7 +309,7 @@ impl<'a> Play<'a> {
     fn plan(&self, name: &str, side: Side, address: SocketAddr) -> anyhow::Result<Plan> {
         Ok(Plan {
             name: name.to_owned(),
-            control_group: self.case.home.control_group(self.world, name)?,
+            control_group: Some(self.case.home.control_group(self.world, name)?),
             side,
             address,
             onward: None,
@@ -338,7 +339,7 @@ impl<'a> Play<'a> {
         let address = self.route.dial.ip().to_canonical().to_string();
         let edge = Edge {
             client: self.case.home.name(&self.client_name),
-            server: Name { name: address, namespace: None, kind: "external".to_owned() },
+            server: Name { name: address, kind: "external".to_owned(), ..Name::default() },
             port: self.route.dial.port(),
             observer: "client".to_owned(),
         };

@@ -10,7 +10,9 @@
 //! reached. Names carry the process id: what a killed run left behind is removed by the next.
 
 use std::{
+    env,
     fs::{self, File},
+    io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::MetadataExt,
     path::{Path as FilePath, PathBuf},
@@ -252,10 +254,7 @@ impl World {
     ///
     /// Needs root, and the tools `ip`, `nft`, `nsenter` and `sysctl`; says which is missing.
     pub fn new() -> anyhow::Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        ensure!(rustix::process::geteuid().is_root(), "the oracle makes network namespaces and needs root");
-        await_turn()?;
-        let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = new_name()?;
         let cgroup = cgroup_root()?.join(&name);
         let world = Self { name, cgroup };
         fs::create_dir_all(&world.cgroup)
@@ -573,6 +572,20 @@ impl Drop for World {
     }
 }
 
+/// Waits for this process's turn, and returns a name for what is made outside of it: network namespaces and control groups, and a
+/// folder for temporary files.
+pub(crate) fn new_name() -> anyhow::Result<String> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    ensure!(rustix::process::geteuid().is_root(), "the oracle makes network namespaces and needs root");
+    await_turn()?;
+    Ok(format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// Returns the path of a network namespace.
+pub(crate) fn network(name: &str) -> PathBuf {
+    FilePath::new(NAMESPACES).join(name)
+}
+
 /// Waits until no other process runs the oracle, because the machine's time and the ports of cases are shared; then
 /// removes what killed runs left behind. The turn ends with this process.
 ///
@@ -602,7 +615,8 @@ pub fn await_turn() -> anyhow::Result<()> {
 ///
 /// Something cannot be removed.
 pub fn remove_stale() -> anyhow::Result<()> {
-    let places = [FilePath::new(NAMESPACES), cgroup_root()?];
+    let mut places = hierarchies()?;
+    places.extend([PathBuf::from(NAMESPACES), env::temp_dir()]);
     let entries = places.into_iter().filter_map(|place| fs::read_dir(place).ok()).flatten().flatten();
     for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
         let Some(rest) = name.strip_prefix(PREFIX) else { continue };
@@ -615,15 +629,24 @@ pub fn remove_stale() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes the namespaces and control groups of a world.
-fn remove(world: &str) -> anyhow::Result<()> {
-    for namespace in Namespace::ALL {
-        let name = format!("{world}-{}", namespace.as_str());
-        if FilePath::new(NAMESPACES).join(&name).exists() {
-            run("ip", &["netns", "delete", &name])?;
+/// Removes what has a name from [`new_name`], or one that begins with it. The processes that were started there have been killed.
+pub(crate) fn remove(name: &str) -> anyhow::Result<()> {
+    let prefix = format!("{name}-");
+    let namespaces = fs::read_dir(NAMESPACES).into_iter().flatten().flatten();
+    for namespace in namespaces.filter_map(|it| it.file_name().into_string().ok()) {
+        if namespace.starts_with(&prefix) {
+            run("ip", &["netns", "delete", &namespace])?;
         }
     }
-    remove_group(&cgroup_root()?.join(world))
+    for hierarchy in hierarchies()? {
+        remove_group(&hierarchy.join(name))?;
+    }
+    match fs::remove_dir_all(env::temp_dir().join(name)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove the folder {name}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn remove_group(group: &FilePath) -> anyhow::Result<()> {
@@ -632,17 +655,31 @@ fn remove_group(group: &FilePath) -> anyhow::Result<()> {
         remove_group(&child.path())?;
     }
     // A process that was killed stays in its group until the kernel has put it away.
-    poll::until(Duration::from_secs(2), || fs::remove_dir(group).map_err(Into::into))
+    poll::until(Duration::from_secs(10), || fs::remove_dir(group).map_err(Into::into))
         .with_context(|| format!("cannot remove the control group {}", group.display()))
 }
 
 /// Returns where the hierarchy of control groups (version 2) is mounted.
-fn cgroup_root() -> anyhow::Result<&'static FilePath> {
+pub(crate) fn cgroup_root() -> anyhow::Result<&'static FilePath> {
     static ROOT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let root = ROOT.get_or_init(|| {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
-        mount.split(' ').nth(4).map(PathBuf::from)
-    });
+    let root = ROOT.get_or_init(|| mounted("cgroup2").ok()?.into_iter().next());
     root.as_deref().context("no cgroup2 is mounted; peers need a control group of their own")
+}
+
+/// Returns where the hierarchies of control groups of version 1 are mounted, which many machines have none of.
+pub(crate) fn first_version_hierarchies() -> anyhow::Result<Vec<PathBuf>> {
+    mounted("cgroup")
+}
+
+fn hierarchies() -> anyhow::Result<Vec<PathBuf>> {
+    let mut all = first_version_hierarchies()?;
+    all.push(cgroup_root()?.to_owned());
+    Ok(all)
+}
+
+fn mounted(kind: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot tell what is mounted")?;
+    let kind = format!(" - {kind} ");
+    let mounts = mounts.lines().filter(|line| line.contains(&kind));
+    Ok(mounts.filter_map(|line| line.split(' ').nth(4).map(PathBuf::from)).collect())
 }

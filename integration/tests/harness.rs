@@ -369,7 +369,7 @@ fn copy(edges: &mut Edges, change: impl FnOnce(&mut Edge)) {
 }
 
 fn address(address: &str) -> Name {
-    Name { name: address.to_owned(), namespace: None, kind: "external".to_owned() }
+    Name { name: address.to_owned(), kind: "external".to_owned(), ..Name::default() }
 }
 
 fn send(by: Side, bytes: u64) -> Step {
@@ -382,7 +382,7 @@ fn converse(world: &World, port: u16, client: &[Step], server: &[Step]) -> anyho
     let plan = |side, address, script: &[Step]| {
         anyhow::Ok(Plan {
             name: format!("{side:?}"),
-            control_group: world.control_group("plain")?,
+            control_group: Some(world.control_group("plain")?),
             side,
             address,
             onward: None,

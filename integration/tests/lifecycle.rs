@@ -105,7 +105,7 @@ fn the_agent_ends_in_time_when_nobody_scrapes() -> anyhow::Result<()> {
 fn with_unknown_server(mut moment: Moment) -> Moment {
     let edges = std::mem::take(&mut moment.edges.0).into_iter();
     let unknown = |(edge, totals)| {
-        let server = Name { name: "unknown".to_owned(), namespace: None, kind: "Process".to_owned() };
+        let server = Name { name: "unknown".to_owned(), kind: "Process".to_owned(), ..Name::default() };
         (Edge { server, ..edge }, totals)
     };
     moment.edges = Edges(edges.map(unknown).collect());

@@ -212,7 +212,7 @@ impl Lab {
         traffic: Traffic,
     ) -> anyhow::Result<Peer> {
         let name = self.name(letter);
-        let control_group = self.world.control_group(&name)?;
+        let control_group = Some(self.world.control_group(&name)?);
         let mut peer = Peer::start(
             &self.world,
             namespace,
@@ -232,17 +232,17 @@ impl Lab {
 
     /// Returns the edge of connections between two peers.
     fn link(&self, client: &str, server: &str) -> Edge {
-        self.edge(client, Name { name: self.name(server), namespace: None, kind: "Process".to_owned() })
+        self.edge(client, Name { name: self.name(server), kind: "Process".to_owned(), ..Name::default() })
     }
 
     /// Returns the edge of attempts that failed: whose the other end is does not show.
     fn attempt(&self, client: &str) -> Edge {
         let name = self.route.dial.ip().to_canonical().to_string();
-        self.edge(client, Name { name, namespace: None, kind: "external".to_owned() })
+        self.edge(client, Name { name, kind: "external".to_owned(), ..Name::default() })
     }
 
     fn edge(&self, client: &str, server: Name) -> Edge {
-        let client = Name { name: self.name(client), namespace: None, kind: "Process".to_owned() };
+        let client = Name { name: self.name(client), kind: "Process".to_owned(), ..Name::default() };
         Edge { client, server, port: self.port(), observer: "client".to_owned() }
     }
 
@@ -260,7 +260,7 @@ impl Lab {
 
     fn expect_exposed(&self, listening: Listening, edges: &[(Edge, Totals)]) -> anyhow::Result<()> {
         let edges = Edges(edges.iter().cloned().collect());
-        let interest = Interest { names: Vec::new(), ports: vec![self.port()] };
+        let interest = Interest { names: Vec::new(), ports: vec![self.port()], ..Interest::default() };
         poll::until_lasting(PATIENCE, CALM, || {
             let scrape = self.agent.scrape()?;
             let found = self.exposed(&scrape)?;

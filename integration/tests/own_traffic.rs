@@ -50,7 +50,7 @@ fn scrapes_of_the_agent_are_left_out_and_counted() -> anyhow::Result<()> {
 
 fn own_traffic(agent: &Agent) -> anyhow::Result<OwnTraffic> {
     let scrape = agent.scrape()?;
-    let interest = Interest { names: Vec::new(), ports: vec![agent.address().port()] };
+    let interest = Interest { names: Vec::new(), ports: vec![agent.address().port()], ..Interest::default() };
     let edges = Edges::of(&scrape, &interest)?;
     ensure!(edges.0.is_empty(), "the agent shows its own scrapes: {:?}", edges.0);
     let sum = |name| scrape.series(name).map(|(_, value)| value).sum();
@@ -66,7 +66,7 @@ fn own_traffic(agent: &Agent) -> anyhow::Result<OwnTraffic> {
 fn scrapes_of_the_agent_can_be_included() -> anyhow::Result<()> {
     let config = LIVE.replace("sample_interval: 200ms", "sample_interval: 200ms\n    own_traffic: include");
     let agent = Agent::start(&config)?;
-    let interest = Interest { names: Vec::new(), ports: vec![agent.address().port()] };
+    let interest = Interest { names: Vec::new(), ports: vec![agent.address().port()], ..Interest::default() };
     poll::until(Duration::from_secs(10), || {
         let edges = Edges::of(&agent.scrape()?, &interest)?;
         let servers: Vec<_> = edges.0.keys().map(|it| it.server.name.as_str()).collect();

@@ -2,11 +2,12 @@
 //!
 //! The first line of standard input is a `plan::Plan`, every further line a `plan::Order`; each line of standard
 //! output is a `plan::Event`. The end of standard input ends the process, so that a harness that dies leaves nothing
-//! behind.
+//! behind. A plan that is given as an argument is played to its end without orders.
 
 #![forbid(unsafe_code)]
 
 use std::{
+    env,
     io::{BufRead, Write, stdin, stdout},
     process::ExitCode,
     sync::Arc,
@@ -39,18 +40,29 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let mut line = String::new();
-    stdin().lock().read_line(&mut line).context("cannot read the plan")?;
-    let plan: Plan = serde_json::from_str(&line).context("cannot understand the plan")?;
+    let argument = env::args().nth(1);
+    let takes_orders = argument.is_none();
+    let text = match argument {
+        Some(argument) => argument,
+        None => {
+            let mut line = String::new();
+            stdin().lock().read_line(&mut line).context("cannot read the plan")?;
+            line
+        }
+    };
+    let plan: Plan = serde_json::from_str(&text).context("cannot understand the plan")?;
     // The name of the thread group's leader is the name of the process, whoever writes it.
     std::fs::write("/proc/self/comm", &plan.name).context("cannot set the process's name")?;
-    std::fs::write(plan.control_group.join("cgroup.procs"), "0")
-        .context("cannot move to the control group")?;
+    if let Some(group) = &plan.control_group {
+        std::fs::write(group.join("cgroup.procs"), "0").context("cannot move to the control group")?;
+    }
     let files = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })
         .context("cannot raise the limit of open files")?;
     let ledger = Arc::new(Ledger::new(&plan.traffic));
-    follow_orders(Arc::clone(&ledger))?;
+    if takes_orders {
+        follow_orders(Arc::clone(&ledger))?;
+    }
     if plan.traffic.on_worker_thread {
         let worker = thread::Builder::new().name("worker".to_owned()).spawn(move || play(&plan, &ledger));
         worker.context("cannot start a thread")?.join().expect("the worker does not panic")
