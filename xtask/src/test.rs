@@ -1,6 +1,6 @@
 //! Every test, from those that need nothing to those that need root.
 
-use std::{env, ffi::OsString, path::Path};
+use std::{env, ffi::OsString, fs, path::Path};
 
 use anyhow::{Context, bail};
 
@@ -33,13 +33,16 @@ const ORACLE: &str = "oracle";
 /// What only the kernels of virtual machines have the means for, and runs there.
 const IN_MACHINES: &str = "netem";
 
-/// What needs the programs of a cluster: `etcd`, `kube-apiserver` and `kubectl` in `k8s/bin` of the folder that [`CLUSTER_TOOLS`]
-/// names.
-const WITH_API_SERVER: &str = "kubernetes";
+/// What needs the programs of a cluster, which are in `k8s/bin` of the folder that [`CLUSTER_TOOLS`] names: integration/README.md
+/// lists them.
+const WITH_CLUSTER: [&str; 2] = ["cluster", "kubernetes"];
 const CLUSTER_TOOLS: &str = "RIDLEY_TOOLS";
 
+/// The tests of [`WITH_CLUSTER`] that need control groups of version 1, which many machines have none of.
+const WITH_FIRST_VERSION: &str = "with_control_groups_of_version_1";
+
 /// What these tests call beside the cluster's programs.
-const CALLED_WITH_API_SERVER: &[Tool] =
+const CALLED_WITH_CLUSTER: &[Tool] =
     &[Tool { program: "openssl", package: "openssl", purpose: "keys of the API server" }];
 
 /// Which tests to run.
@@ -80,7 +83,7 @@ fn unprivileged() -> anyhow::Result<()> {
 
 fn privileged(workspace: &Workspace, agent: &Path, tools: &Path) -> anyhow::Result<()> {
     let integration = workspace.package_in("integration").context("there is no package in `integration`")?;
-    for name in [ORACLE, IN_MACHINES, WITH_API_SERVER] {
+    for name in [ORACLE, IN_MACHINES].into_iter().chain(WITH_CLUSTER) {
         if !integration.tests.iter().any(|it| it == name) {
             bail!("`integration` has no test called `{name}`");
         }
@@ -96,15 +99,24 @@ fn privileged(workspace: &Workspace, agent: &Path, tools: &Path) -> anyhow::Resu
         "kernel_tests",
     ]))?;
     let has_cluster = env::var_os(CLUSTER_TOOLS).is_some();
-    if has_cluster {
-        packages::install(CALLED_WITH_API_SERVER)?;
-    } else {
+    let mut skipped = None;
+    if !has_cluster {
         eprintln!(
-            "{CLUSTER_TOOLS} names no folder with the programs of a cluster: the tests of `{WITH_API_SERVER}` are left out, and \
-             what they prove of names in a cluster is not proved"
+            "{CLUSTER_TOOLS} names no folder with the programs of a cluster: the tests of {} are left out, and what they prove of \
+             names in a cluster is not proved",
+            WITH_CLUSTER.map(|it| format!("`{it}`")).join(" and ")
         );
+    } else {
+        packages::install(CALLED_WITH_CLUSTER)?;
+        if !has_first_version()? {
+            eprintln!(
+                "no control groups of version 1 are mounted: the tests `...{WITH_FIRST_VERSION}` are left out"
+            );
+            skipped = Some(["--", "--skip", WITH_FIRST_VERSION]);
+        }
     }
-    let is_left_out = |it: &str| it == ORACLE || it == IN_MACHINES || it == WITH_API_SERVER && !has_cluster;
+    let is_left_out =
+        |it: &str| it == ORACLE || it == IN_MACHINES || !has_cluster && WITH_CLUSTER.contains(&it);
     let others = integration.tests.iter().filter(|it| !is_left_out(it));
     let test = || {
         let mut command = command::cargo();
@@ -113,8 +125,16 @@ fn privileged(workspace: &Workspace, agent: &Path, tools: &Path) -> anyhow::Resu
         command.env("PATH", path_with(&tools.join("usr/bin")));
         command
     };
-    command::run(test().args(["--lib", "--bins"]).args(others.flat_map(|it| ["--test", it])))?;
+    let mut most = test();
+    most.args(["--lib", "--bins"]).args(others.flat_map(|it| ["--test", it]));
+    command::run(most.args(skipped.into_iter().flatten()))?;
     command::run(test().args(["--test", ORACLE]))
+}
+
+/// Returns whether this machine has hierarchies of control groups of version 1.
+fn has_first_version() -> anyhow::Result<bool> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot tell what is mounted")?;
+    Ok(mounts.lines().any(|line| line.contains(" - cgroup ")))
 }
 
 /// The search path with one more folder at its end: what is installed comes first.
