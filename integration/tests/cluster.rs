@@ -386,8 +386,7 @@ impl Shop<'_> {
         for (client_name, server_name, seen) in edges {
             let by_client = !matches!(seen, Seen::Server);
             let observer = if by_client { "client" } else { "server" };
-            // Who knows the server's own record takes its port, which may not be the one that was asked for.
-            let port = if matches!(seen, Seen::Client) { it.dial.port() } else { it.port };
+            let port = if by_client { it.dial.port() } else { it.port };
             let edge = Edge {
                 client: name(client_name),
                 server: name(server_name),

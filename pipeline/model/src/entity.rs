@@ -39,6 +39,12 @@ impl Entity {
         Self { name: name.into(), namespace: None, kind: kind.into(), attributes: Vec::new() }
     }
 
+    /// Returns whether another entity has the same name, namespace and kind, whatever else is known of the two.
+    pub fn is_named_as(&self, other: &Self) -> bool {
+        let Self { name, namespace, kind, attributes: _ } = self;
+        (name, namespace, kind) == (&other.name, &other.namespace, &other.kind)
+    }
+
     /// Returns the value of an attribute, if it is known.
     pub fn attribute(&self, attribute: &Attribute) -> Option<&Arc<str>> {
         let idx = self.attributes.binary_search_by(|(it, _)| it.cmp(attribute)).ok()?;

@@ -46,7 +46,7 @@ pub(crate) struct Entry {
 /// Whose records count.
 #[derive(Debug)]
 enum Decision {
-    /// Both ends reported in time: the client's, with the server as its own record describes it.
+    /// Both ends reported in time: the client's, with the server as [`described`] by both.
     Paired { server: Endpoint },
     /// Only this end reported in time.
     Alone(Observer),
@@ -190,7 +190,7 @@ impl Entry {
             Observer::Server => (arrived, held),
         };
         self.untold.add(Known::of(&server));
-        let server = with_service(server.server, &client.server);
+        let server = described(server.server, &client.server);
         self.decision = Some(Decision::Paired { server });
         step.report.paired += 1;
         step.report.merged += 1;
@@ -286,10 +286,18 @@ impl Entry {
     }
 }
 
-/// Adds the service that the client asked for to what the server tells of itself, if that tells none: it may answer for several.
-fn with_service(mut server: Endpoint, asked: &Endpoint) -> Endpoint {
-    let asked = asked.entity.as_deref().and_then(|it| it.attribute(&Attribute::Service));
-    if let (Some(service), Some(entity)) = (asked, &mut server.entity)
+/// Puts together what both ends' records say of the server: who it is by its own, and the service that the client asked for if that
+/// tells none, for it may answer for several.
+///
+/// Where it is, too, is what its own record says, unless both name the same one: then it is what was asked for, which is all that
+/// can be said of connections whose client is on another node, and whoever adds up by port must find both in one place.
+fn described(own: Endpoint, asked: &Endpoint) -> Endpoint {
+    let mut server = match (&own.entity, &asked.entity) {
+        (Some(it), Some(same)) if it.is_named_as(same) => Endpoint { entity: own.entity, ..asked.clone() },
+        _ => own,
+    };
+    let service = asked.entity.as_deref().and_then(|it| it.attribute(&Attribute::Service));
+    if let (Some(service), Some(entity)) = (service, &mut server.entity)
         && entity.attribute(&Attribute::Service).is_none()
     {
         Arc::make_mut(entity).set_attribute(Attribute::Service, Arc::clone(service));

@@ -1,5 +1,5 @@
 use component_test::{FlowBuilder, flow};
-use model::{Begin, CloseReason, End, Entity, Traffic, kind};
+use model::{Attribute, Begin, CloseReason, End, Entity, Traffic, kind};
 use proptest::prelude::*;
 
 use super::*;
@@ -65,6 +65,22 @@ fn each_end_is_described_by_its_own_record() {
         &[(0, seen_by_client.clone()), (0, seen_by_server), (10, seen_by_client.request(3))],
         &[(0, joined.clone().opened(100)), (10, joined.opened(100).request(3))],
     );
+}
+
+/// An observer that has the client alone can say no more than what was asked for: links of the same two by what both ends tell, and
+/// by what the client alone tells, must be the same.
+#[test]
+fn a_server_that_both_ends_name_is_where_it_was_asked_for() {
+    let web = || Entity::new("web", "Deployment");
+    let mut asked = web();
+    asked.set_attribute(Attribute::Service, "web");
+    let mut pod = web();
+    pod.set_attribute(Attribute::Pod, "web-1");
+    let seen_by_client = client().opened(100).server("10.96.0.10:80").server_entity(asked);
+    let seen_by_server = server().opened(100).server("10.0.0.2:8080").server_entity(pod.clone());
+    pod.set_attribute(Attribute::Service, "web");
+    let joined = client().opened(100).server("10.96.0.10:80").server_entity(pod);
+    check(&[(0, seen_by_client), (0, seen_by_server)], &[(0, joined)]);
 }
 
 /// The observer of the client's node reports it, too: once is enough. Of a client on this node its records count as ever.
