@@ -188,6 +188,19 @@ impl Cluster {
         Peer::start_by(command, plan)
     }
 
+    /// Starts a peer as a process of a node, outside of all pods.
+    ///
+    /// # Errors
+    ///
+    /// The command cannot be run.
+    pub fn peer_on_node(&self, node: usize, plan: &Plan) -> anyhow::Result<Peer> {
+        let (name, _) = NODES[node];
+        let group = world::cgroup_root()?.join(&self.traces.name).join(name).join("sys");
+        let plan = Plan { control_group: Some(group), ..plan.clone() };
+        let network = self.traces.network(name);
+        Peer::start_by(command::bound(Some(&network), &peer::program()?), &plan)
+    }
+
     /// Starts a peer at [`OUTSIDE`].
     ///
     /// # Errors

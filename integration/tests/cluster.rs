@@ -2,8 +2,9 @@
 
 use std::{
     env, fs,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    slice::from_ref,
     sync::Mutex,
     time::Duration,
 };
@@ -36,15 +37,17 @@ const ATTRIBUTES: [&str; 3] = ["node", "zone", "service"];
 const PATIENCE: Duration = Duration::from_secs(20);
 const CALM: Duration = Duration::from_millis(3500);
 
-/// The addresses of the Services `web`, `rolling` and `empty`, and the node port of `front`.
+/// The addresses of the Services `web`, `rolling`, `empty` and `neighbor`, and the node port of `front`.
 const SERVICE: &str = "10.96.100.1";
 const ROLLING_SERVICE: &str = "10.96.100.2";
 const EMPTY_SERVICE: &str = "10.96.100.3";
+const NEIGHBOR_SERVICE: &str = "10.96.100.4";
 const NODE_PORT: u16 = 30_713;
 /// Where the pods of `rolling` listen.
 const ROLLING_PORT: u16 = 7017;
 
 // Ends of edges.
+const NODE: &str = "Node kn1 node=kn1 zone=a";
 const CLIENT: &str = "Deployment shop/client node=kn1 zone=a";
 const WEB: &str = "Deployment shop/web node=kn2 zone=b";
 /// Asked through a Service, as the agent of its own node knows it.
@@ -77,9 +80,10 @@ fn both_ends_have_names(groups: ControlGroups) -> anyhow::Result<()> {
     let pod = |app: &str| anyhow::Ok(pods(&cluster, app)?.remove(0));
     let (client, web) = (pod("client")?, pods(&cluster, "web")?);
     let (neighbor, host_client) = (pod("neighbor")?, pod("host-client")?);
-    let at = |pod: &Pod, port: u16| SocketAddr::new(pod.address, port);
+    let at = |site: &Site, port: u16| SocketAddr::new(site.address, port);
     let service = |port: u16| SocketAddr::new(SERVICE.parse().expect("an address"), port);
     let rolling_service = SocketAddr::new(ROLLING_SERVICE.parse()?, 7016);
+    let neighbor_service = SocketAddr::new(NEIGHBOR_SERVICE.parse()?, 7024);
 
     // Pods of two nodes: to the Service, and to one of them.
     let through_service = Conversations { port: 7002, ..Conversations::new(service(7001), 30) };
@@ -94,29 +98,44 @@ fn both_ends_have_names(groups: ControlGroups) -> anyhow::Result<()> {
     // Pods in the nodes' network. What shows a node's address may be what the node passes on, so that the server's side is shown, too.
     let host_client_name = "Deployment shop/host-client node=kn1 zone=a";
     let from_host = Conversations::new(at(&web[0], 7006), 6);
-    let edges = [(host_client_name, WEB, Seen::Client), ("Node kn1 node=kn1 zone=a", WEB, Seen::Server)];
+    let edges = [(host_client_name, WEB, Seen::Client), (NODE, WEB, Seen::Server)];
     shop.play(&from_host, &host_client, &web[..1], &edges)?;
     let from_host_to_service = Conversations { port: 7019, ..Conversations::new(service(7018), 19) };
-    let edges =
-        [(host_client_name, WEB_BEHIND, Seen::Client), ("Node kn1 node=kn1 zone=a", WEB_ASKED, Seen::Server)];
+    let edges = [(host_client_name, WEB_BEHIND, Seen::Client), (NODE, WEB_ASKED, Seen::Server)];
     shop.play(&from_host_to_service, &host_client, &web, &edges)?;
     let from_own_host = Conversations::new(at(&client, 7007), 7);
-    let server = [client.clone()];
-    shop.play(&from_own_host, &host_client, &server, &[(host_client_name, CLIENT, Seen::Both)])?;
+    shop.play(&from_own_host, &host_client, from_ref(&client), &[(host_client_name, CLIENT, Seen::Both)])?;
     let to_host = Conversations::new(SocketAddr::new(cluster::address(1).into(), 7008), 8);
     let host_server_name = "Deployment shop/host-server node=kn2 zone=b";
     shop.play(&to_host, &client, &[pod("host-server")?], &[(CLIENT, host_server_name, Seen::Client)])?;
 
+    // Processes of a node.
+    let nodes = [Site::on_node(0), Site::on_node(1)];
+    let from_node = Conversations::new(at(&web[0], 7026), 26);
+    let edges = [(NODE, WEB, Seen::Client), (NODE, WEB, Seen::Server)];
+    shop.play(&from_node, &nodes[0], &web[..1], &edges)?;
+    let to_node = Conversations::new(at(&nodes[1], 7027), 27);
+    let other_node = "Node kn2 node=kn2 zone=b";
+    shop.play(&to_node, &client, &nodes[1..], &[(CLIENT, other_node, Seen::Client)])?;
+
     // Outside of the cluster.
-    let outside = Pod::outside();
+    let outside = Site::outside();
     let out = Conversations::new(at(&outside, 7009), 9);
-    shop.play(&out, &client, std::slice::from_ref(&outside), &[(CLIENT, "external", Seen::Client)])?;
+    shop.play(&out, &client, from_ref(&outside), &[(CLIENT, "external", Seen::Client)])?;
     let into = Conversations::new(at(&web[1], 7010), 10);
     shop.play(&into, &outside, &web[1..], &[("external", WEB, Seen::Server)])?;
     let node_port = SocketAddr::new(cluster::address(0).into(), NODE_PORT);
     let through_a_node = Conversations { port: 7011, ..Conversations::new(node_port, 11) };
     let front = "Deployment shop/web node=kn2 zone=b service=front";
-    shop.play(&through_a_node, &outside, &web, &[("Node kn1 node=kn1 zone=a", front, Seen::Server)])?;
+    shop.play(&through_a_node, &outside, &web, &[(NODE, front, Seen::Server)])?;
+
+    // A port of a node that leads to a pod, and a pod that asks a Service which leads back to it.
+    let host_port = SocketAddr::new(cluster::address(1).into(), 7022);
+    let to_host_port = Conversations { port: 7023, ..Conversations::new(host_port, 22) };
+    shop.play(&to_host_port, &client, from_ref(&neighbor), &[(CLIENT, neighbor_name, Seen::Client)])?;
+    let to_itself = Conversations { port: 7025, ..Conversations::new(neighbor_service, 24) };
+    let neighbor_asked = "Deployment shop/neighbor node=kn2 zone=b service=neighbor";
+    shop.play(&to_itself, &neighbor, from_ref(&neighbor), &[(neighbor_name, neighbor_asked, Seen::Both)])?;
 
     // Nobody listens there, and nobody is behind a Service.
     let refused = Conversations::new(at(&web[0], 7020), 2);
@@ -163,36 +182,51 @@ fn deploy(cluster: &Cluster) -> anyhow::Result<()> {
         .with_context(|| agents_words(cluster).unwrap_or_default())
 }
 
-/// A pod that runs, or a process outside of the cluster.
+/// Where a peer runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Pod {
-    name: Option<String>,
-    address: std::net::IpAddr,
+struct Site {
+    host: Host,
+    address: IpAddr,
 }
 
-impl Pod {
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host {
+    /// In the pod of this name.
+    Pod(String),
+    /// On a node, in no pod.
+    Node(usize),
+    /// Outside of the cluster.
+    Outside,
+}
+
+impl Site {
+    fn on_node(node: usize) -> Self {
+        Self { host: Host::Node(node), address: cluster::address(node).into() }
+    }
+
     fn outside() -> Self {
-        Self { name: None, address: OUTSIDE.into() }
+        Self { host: Host::Outside, address: OUTSIDE.into() }
     }
 
     fn start(&self, cluster: &Cluster, plan: &Plan) -> anyhow::Result<Peer> {
-        match &self.name {
-            Some(name) => cluster.peer_in("shop", name, plan),
-            None => cluster.peer_outside(plan),
+        match &self.host {
+            Host::Pod(name) => cluster.peer_in("shop", name, plan),
+            Host::Node(node) => cluster.peer_on_node(*node, plan),
+            Host::Outside => cluster.peer_outside(plan),
         }
     }
 }
 
 /// Returns the running pods of a workload that are to stay.
-fn pods(cluster: &Cluster, app: &str) -> anyhow::Result<Vec<Pod>> {
+fn pods(cluster: &Cluster, app: &str) -> anyhow::Result<Vec<Site>> {
     let selector = format!("app={app}");
     let pods = cluster.get(&["pods", "-n", "shop", "-l", &selector])?;
     let pods = pods["items"].as_array().context("kubectl lists no pods")?;
     let stay = pods.iter().filter(|it| it["metadata"]["deletionTimestamp"].is_null());
     stay.map(|it| {
-        let name = it["metadata"]["name"].as_str().map(str::to_owned);
+        let name = it["metadata"]["name"].as_str().context("a pod has no name")?.to_owned();
         let address = it["status"]["podIP"].as_str().context("a pod has no address")?.parse()?;
-        Ok(Pod { name, address })
+        Ok(Site { host: Host::Pod(name), address })
     })
     .collect()
 }
@@ -218,7 +252,7 @@ impl Conversations {
         let (address, connections) = match side {
             Side::Client => (dial, Some(n)),
             // How many each of several gets is not known before.
-            Side::Server => (SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), port), None),
+            Side::Server => (SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), None),
         };
         let traffic =
             Traffic { connections, script: vec![Step::Exchange { request, response }], ..Traffic::default() };
@@ -247,8 +281,8 @@ impl Shop<'_> {
     fn play(
         &mut self,
         it: &Conversations,
-        client: &Pod,
-        servers: &[Pod],
+        client: &Site,
+        servers: &[Site],
         edges: &[(&str, &str, Seen)],
     ) -> anyhow::Result<()> {
         let listening = self.listen(it, servers)?;
@@ -262,7 +296,7 @@ impl Shop<'_> {
     fn play_refused(
         &mut self,
         it: &Conversations,
-        client: &Pod,
+        client: &Site,
         (client_name, server_name): (&str, &str),
     ) -> anyhow::Result<()> {
         self.ports.push(it.dial.port());
@@ -278,7 +312,7 @@ impl Shop<'_> {
     fn play_during(
         &mut self,
         it: &Conversations,
-        client: &Pod,
+        client: &Site,
         (client_name, server_name): (&str, &str),
         during: impl FnOnce() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
@@ -300,7 +334,7 @@ impl Shop<'_> {
     fn play_job(
         &mut self,
         it: &Conversations,
-        servers: &[Pod],
+        servers: &[Site],
         name: &str,
         cron_job: Option<&str>,
         (client, server): (&str, &str),
@@ -344,9 +378,9 @@ impl Shop<'_> {
         self.finish(it, listening, &report, &[(client, server, Seen::Client)])
     }
 
-    fn listen(&mut self, it: &Conversations, servers: &[Pod]) -> anyhow::Result<Vec<Peer>> {
+    fn listen(&mut self, it: &Conversations, servers: &[Site]) -> anyhow::Result<Vec<Peer>> {
         self.ports.extend([it.dial.port(), it.port]);
-        let start = |server: &Pod| {
+        let start = |server: &Site| {
             let mut peer = server.start(self.cluster, &it.plan(Side::Server))?;
             peer.ready()?;
             Ok(peer)
@@ -511,7 +545,7 @@ fn shop() -> Value {
         ports.map(|(port, target)| json!({ "name": format!("p{port}"), "port": port, "targetPort": target }));
     let mut rolling = deployment("rolling", "kn2", 2, false, json!([]));
     let spec = &mut rolling["spec"]["template"]["spec"];
-    let unspecified = SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), ROLLING_PORT);
+    let unspecified = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), ROLLING_PORT);
     let plan = serde_json::to_string(&Conversations::new(unspecified, 0).plan(Side::Server));
     spec["containers"][0]["command"] = json!(["/peer", plan.expect("a plan is JSON")]);
     // Whoever has been told of the end of a pod has time to take it out of the Service.
@@ -523,7 +557,7 @@ fn shop() -> Value {
             { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } },
             deployment("web", "kn2", 2, false, json!([])),
             deployment("client", "kn1", 1, false, json!([])),
-            deployment("neighbor", "kn2", 1, false, json!([])),
+            deployment("neighbor", "kn2", 1, false, json!([{ "containerPort": 7023, "hostPort": 7022 }])),
             deployment("host-client", "kn1", 1, true, json!([])),
             deployment("host-server", "kn2", 1, true, json!([{ "containerPort": 7008 }])),
             rolling,
@@ -535,6 +569,10 @@ fn shop() -> Value {
                 "clusterIP": EMPTY_SERVICE, "selector": { "app": "nobody" }, "ports": [{ "port": 7021 }],
             })),
             service("web", json!({ "clusterIP": SERVICE, "selector": { "app": "web" }, "ports": ports })),
+            service("neighbor", json!({
+                "clusterIP": NEIGHBOR_SERVICE, "selector": { "app": "neighbor" },
+                "ports": [{ "port": 7024, "targetPort": 7025 }],
+            })),
             service("front", json!({
                 "type": "NodePort", "selector": { "app": "web" },
                 "ports": [{ "port": 80, "targetPort": 7011, "nodePort": NODE_PORT }],

@@ -75,7 +75,7 @@ pub(super) fn pod_network(pods: &str) -> Value {
                 "type": "bridge", "bridge": "pods", "isGateway": true, "isDefaultGateway": true, "hairpinMode": true,
                 "ipMasq": false, "ipam": { "type": "host-local", "ranges": [[{ "subnet": pods }]] },
             },
-            { "type": "portmap", "capabilities": { "portMappings": true } },
+            { "type": "portmap", "backend": "nftables", "capabilities": { "portMappings": true } },
         ],
     })
 }
