@@ -116,10 +116,24 @@ impl fmt::Display for InvalidSetting {
     }
 }
 
+/// Objects of Kubernetes that a component lists and watches, in all namespaces.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Permission {
+    /// The API group; empty for Kubernetes' own objects.
+    pub group: String,
+    /// What the kind is called in paths of the API, such as `pods`.
+    pub resource: String,
+}
+
 /// User settings of a component: plain data with defaults, unknown keys refused.
 pub trait Config: Clone + fmt::Debug + DeserializeOwned + Send + Sync + 'static {
     /// Checks relations and floors that types cannot express; reports every failure. No side effects.
     fn validate(&self) -> Vec<InvalidSetting> {
+        Vec::new()
+    }
+
+    /// Returns what the component must be allowed in a cluster. No side effects.
+    fn permissions(&self) -> Vec<Permission> {
         Vec::new()
     }
 }
@@ -128,6 +142,9 @@ pub trait Config: Clone + fmt::Debug + DeserializeOwned + Send + Sync + 'static 
 pub trait Settings: fmt::Debug + Send + Sync {
     /// Reports settings that cannot be used. No side effects.
     fn validate(&self) -> Vec<InvalidSetting>;
+
+    /// Returns what the component must be allowed in a cluster. No side effects.
+    fn permissions(&self) -> Vec<Permission>;
 
     /// Creates the component: binds sockets, opens files, loads programs.
     ///
@@ -307,6 +324,10 @@ where
 {
     fn validate(&self) -> Vec<InvalidSetting> {
         self.config.validate()
+    }
+
+    fn permissions(&self) -> Vec<Permission> {
+        self.config.permissions()
     }
 
     fn create(&self, context: Context) -> BoxFuture<Result<Created, BoxError>> {

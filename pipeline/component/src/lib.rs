@@ -23,7 +23,7 @@ pub use self::{
     component::{BoxFuture, Context, Created, Exporter, Processor, Receiver},
     episode::{Episode, EpisodeChange},
     error::{BoxError, ErrorChain},
-    factory::{Config, Factory, InvalidSetting, Kind, Settings, Stability},
+    factory::{Config, Factory, InvalidSetting, Kind, Permission, Settings, Stability},
     id::{Id, InvalidId},
     notices::Notices,
     shutdown::{Shutdown, ShutdownTrigger},

@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Components,
     /// Check what the eBPF receiver needs of this host
     Check,
+    /// Print the ClusterRole that the configuration needs in Kubernetes
+    Rbac,
     /// Show the version and what it was built from
     Version,
 }

@@ -11,6 +11,7 @@ mod components;
 mod list;
 mod log;
 mod output;
+mod rbac;
 mod run;
 mod sandbox;
 mod settings;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Validate => validate::validate(&options),
         Command::Components => list::list(),
         Command::Check => check::check(&options),
+        Command::Rbac => rbac::rbac(&options),
         Command::Version => version::version(),
     };
     result.unwrap_or_else(|err| {

@@ -1,10 +1,10 @@
 use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 
-use component::InvalidSetting;
+use component::{InvalidSetting, Permission};
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::{extract::Extraction, object::ObjectName};
+use crate::{extract::Extraction, object::ObjectName, watch};
 
 /// Longest name of a network: it becomes part of a label.
 const MAX_NAME_LEN: usize = 63;
@@ -140,6 +140,10 @@ impl component::Config for Config {
         }
         invalid
     }
+
+    fn permissions(&self) -> Vec<Permission> {
+        watch::permissions(self)
+    }
 }
 
 /// Which pods are known.
@@ -265,6 +269,9 @@ mod tests {
         };
         assert_eq!(config, expected);
         assert_eq!(component::Config::validate(&config), []);
+        let permissions = component::Config::permissions(&config);
+        let resources: Vec<_> = permissions.iter().map(|it| it.resource.as_str()).collect();
+        assert_eq!(resources, ["pods", "nodes", "namespaces", "replicasets", "jobs", "workflows"]);
     }
 
     #[test]

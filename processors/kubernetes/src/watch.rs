@@ -3,6 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use backon::ExponentialBuilder;
+use component::Permission;
 use futures_util::StreamExt;
 use kube::{
     Api, Client,
@@ -17,7 +18,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use crate::{
     Config,
     config::{OwnerKind, Scope},
-    extract::Tags,
+    extract::{Extraction, Tags},
     object::{EndpointSlice, Node, ObjectName, Owner, Pod, Service},
     store::Change,
     view::{EndpointSliceView, NamespaceView, NodeView, OwnerView, PodView, Reading, ServiceView, View},
@@ -64,8 +65,24 @@ pub(crate) fn owner_kinds(config: &Config) -> Vec<OwnerKind> {
     built_in.into_iter().chain(config.owners.iter().cloned()).collect()
 }
 
+/// Returns what [`Watches::start`] watches.
+pub(crate) fn permissions(config: &Config) -> Vec<Permission> {
+    fn of<V: View>(kind: &V::DynamicType) -> Permission {
+        Permission { group: V::group(kind).into_owned(), resource: V::plural(kind).into_owned() }
+    }
+    let mut all = vec![of::<PodView>(&()), of::<NodeView>(&())];
+    if config.scope == Scope::Cluster {
+        all.extend([of::<ServiceView>(&()), of::<EndpointSliceView>(&())]);
+    }
+    if Extraction::new(&config.extract).is_ok_and(|it| it.wants_namespaces()) {
+        all.push(of::<NamespaceView>(&()));
+    }
+    all.extend(owner_kinds(config).iter().map(of::<OwnerView>));
+    all
+}
+
 impl Watches {
-    /// Begins to watch.
+    /// Begins to watch; [`permissions`] names what.
     pub(crate) fn start(client: Client, config: &Config, reading: Reading) -> Self {
         let (send, told) = mpsc::channel(CAPACITY);
         let wants_namespaces = reading.extraction.wants_namespaces();

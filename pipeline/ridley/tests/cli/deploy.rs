@@ -1,18 +1,26 @@
 //! What the manifests in deploy/ repeat is what it is elsewhere.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-/// A cluster with real nodes proves that these rules are enough, and the processor's own tests that none is in vain.
+use crate::program::{Running, ridley};
+
+/// A cluster with real nodes proves that these rules are enough, and one without that none is in vain.
 #[test]
-fn the_cluster_role_has_the_rules_of_the_processors_readme() {
+fn the_cluster_role_is_what_the_program_says_and_has_the_rules_of_the_readme() {
+    let example = root().join("configs/kubernetes.yaml");
+    let said = Running::start(ridley([Path::new("rbac"), Path::new("--config"), &example])).end();
+    assert!(said.status.success(), "{}", said.stderr);
+    let manifest = read("deploy/kubernetes/rbac.yaml");
+    let roles = manifest.split("---\n").filter(|it| it.contains("\nkind: ClusterRole\n"));
+    assert_eq!(roles.collect::<Vec<_>>(), [said.stdout.as_str()]);
+    let (_, rules) = said.stdout.split_once("rules:\n").unwrap();
     let readme = read("processors/kubernetes/README.md");
     let (_, documented) = readme.split_once("```yaml\nrules:\n").unwrap();
     let (documented, _) = documented.split_once("```").unwrap();
-    let manifest = read("deploy/kubernetes/rbac.yaml");
-    let (_, deployed) = manifest.split_once("kind: ClusterRole\n").unwrap();
-    let (deployed, _) = deployed.split_once("---\n").unwrap();
-    let (_, deployed) = deployed.split_once("rules:\n").unwrap();
-    assert_eq!(deployed, documented);
+    assert_eq!(documented, rules);
 }
 
 #[test]
@@ -34,6 +42,10 @@ fn the_image_has_the_version_of_the_program() {
 }
 
 fn read(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    let path = root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|err| panic!("{}: {err}", path.display()))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
