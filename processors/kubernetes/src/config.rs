@@ -194,7 +194,8 @@ pub struct Rule {
     /// Or a regular expression that the whole key must match.
     #[serde(default)]
     pub key_regex: Option<String>,
-    /// The attribute; `$1` stands for the first group of `key_regex`. By default `k8s.pod.label.<key>`, or what corresponds.
+    /// The attribute, which has a dot in its name; `$1` stands for the first group of `key_regex`. By default
+    /// `k8s.pod.label.<key>`, or what corresponds.
     #[serde(default)]
     pub tag_name: Option<String>,
     /// Whose; the pod's unless it is set.

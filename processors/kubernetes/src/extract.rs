@@ -92,6 +92,11 @@ impl Compiled {
             ),
             _ => return Err("one of `key` and `key_regex`".to_owned()),
         };
+        if let Some(tag) = tag_name
+            && !tag.contains('.')
+        {
+            return Err(format!("`tag_name` with a dot in it, by which labels are known, not {tag:?}"));
+        }
         let of = match from {
             From::Pod => "pod",
             From::Namespace => "namespace",
@@ -138,7 +143,7 @@ mod tests {
     #[test]
     fn a_key_becomes_an_attribute() {
         check(rule(Some("team"), None, None), &[("k8s.pod.label.team", "shop")]);
-        check(rule(Some("team"), None, Some("owner")), &[("owner", "shop")]);
+        check(rule(Some("team"), None, Some("shop.owner")), &[("shop.owner", "shop")]);
         check(rule(Some("none"), None, None), &[]);
         check(Rule { from: From::Node, ..rule(Some("team"), None, None) }, &[]);
     }
@@ -146,15 +151,17 @@ mod tests {
     /// As the Collector's `k8sattributes` does it.
     #[test]
     fn keys_that_match_become_attributes_named_by_their_groups() {
-        let both = [("tier", "web"), ("zone", "a")];
-        check(rule(None, Some("shop/(.*)"), Some("$1")), &both);
+        let both = [("shop.tier", "web"), ("shop.zone", "a")];
+        check(rule(None, Some("shop/(.*)"), Some("shop.$1")), &both);
         check(rule(None, Some("shop/t.*"), None), &[("k8s.pod.label.shop/tier", "web")]);
-        check(rule(None, Some("tier"), Some("$1")), &[]);
+        check(rule(None, Some("tier"), Some("shop.$1")), &[]);
     }
 
     #[test]
-    fn a_rule_has_one_kind_of_key() {
+    fn a_rule_has_one_kind_of_key_and_a_name_that_can_be_selected() {
         for (rule, expected) in [
+            (rule(Some("a"), None, Some("team")), "not \"team\""),
+            (rule(None, Some("(.*)"), Some("$1")), "not \"$1\""),
             (rule(None, None, None), "one of `key` and `key_regex`"),
             (rule(Some("a"), Some("b"), None), "one of `key` and `key_regex`"),
             (rule(Some(""), None, None), "one of `key` and `key_regex`"),

@@ -176,3 +176,7 @@ impl Namer {
         named.listeners.push(listener);
     }
 }
+
+#[cfg(test)]
+#[path = "namer_tests.rs"]
+mod tests;
