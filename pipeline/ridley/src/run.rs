@@ -31,7 +31,7 @@ const FILES_OF_OTHERS: &str = "  help: ridley gives up root's power over the fil
 
 /// Runs the pipelines until they end or a signal asks to stop.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    allocator::give_memory_back();
+    allocator::limit_kept_memory();
     log::init(options);
     let Some(checked) = settings::load_or_explain(options)? else { return Ok(ExitCode::FAILURE) };
     for warning in &checked.warnings {
@@ -86,6 +86,7 @@ async fn run_until_stopped(
             return Ok(ExitCode::FAILURE);
         }
     };
+    allocator::give_free_memory_back();
     if let Some(sandbox) = sandbox {
         sandbox.close()?;
     }

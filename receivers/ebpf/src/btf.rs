@@ -3,7 +3,7 @@
 //! A reader of its own: aya's answers relocations only, and not what a program without them needs.
 //! <https://docs.kernel.org/bpf/btf.html>
 
-use std::{collections::HashMap, path::Path};
+use std::{ops::Range, path::Path};
 
 use crate::error::LayoutError;
 
@@ -40,12 +40,16 @@ mod kind {
 }
 
 /// The types of a kernel.
+///
+/// It is a few large pieces of memory, all of which go back to the kernel when it is dropped, unlike many small ones.
 pub(crate) struct Btf {
-    types: Vec<u8>,
-    strings: Vec<u8>,
+    bytes: Vec<u8>,
+    types: Range<usize>,
+    strings: Range<usize>,
     // Where each type begins in `types`; the id of a type is its index, and the first is `void`, which has no bytes.
-    starts: Vec<usize>,
-    structs: HashMap<Vec<u8>, u32>,
+    starts: Vec<u32>,
+    // Ids of the structures.
+    structs: Vec<u32>,
 }
 
 /// Where a member is.
@@ -77,6 +81,8 @@ impl Bits {
 
 #[derive(Clone, Copy)]
 struct Type<'a> {
+    // Where it is among the strings.
+    name: u32,
     kind: u32,
     // Whether members carry a width in bits beside their offset.
     has_widths: bool,
@@ -112,28 +118,24 @@ impl Btf {
         let path = Path::new(VMLINUX);
         let bytes =
             std::fs::read(path).map_err(|source| LayoutError::Read { path: path.to_owned(), source })?;
-        Self::parse(&bytes)
+        Self::parse(bytes)
     }
 
     /// Reads types in this machine's byte order.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, LayoutError> {
-        let header = |at| word(bytes, at).map(|it| it as usize);
+    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, LayoutError> {
+        let header = |at| word(&bytes, at).map(|it| it as usize);
         let magic = bytes.first_chunk().map(|it| u16::from_ne_bytes(*it));
         if magic != Some(MAGIC) {
             return Err(LayoutError::Malformed { at: 0 });
         }
-        let section = |offset, len| -> Option<&[u8]> {
+        let section = |offset, len| -> Option<Range<usize>> {
             let begin = header(4)?.checked_add(header(offset)?)?;
-            bytes.get(begin..begin.checked_add(header(len)?)?)
+            let section = begin..begin.checked_add(header(len)?)?;
+            bytes.get(section.clone()).and(Some(section))
         };
         let types = section(8, 12).ok_or(LayoutError::Malformed { at: 8 })?;
         let strings = section(16, 20).ok_or(LayoutError::Malformed { at: 16 })?;
-        let mut btf = Self {
-            types: types.to_vec(),
-            strings: strings.to_vec(),
-            starts: vec![0],
-            structs: HashMap::new(),
-        };
+        let mut btf = Self { bytes, types, strings, starts: vec![0], structs: Vec::new() };
         btf.index()?;
         Ok(btf)
     }
@@ -142,12 +144,11 @@ impl Btf {
     ///
     /// Structures and unions without a name are searched as if their members were those of what they are in.
     pub(crate) fn member(&self, structure: &'static str, path: &'static str) -> Result<Member, LayoutError> {
-        let mut id =
-            *self.structs.get(structure.as_bytes()).ok_or(LayoutError::MissingStructure { structure })?;
+        let mut id = self.structure(structure).ok_or(LayoutError::MissingStructure { structure })?;
         let mut offset_bits = 0_u32;
         for name in path.split('.') {
             let missing = LayoutError::MissingMember { structure, member: path };
-            let found = self.find(id, name.as_bytes(), MAX_DEPTH).filter(Found::has_address);
+            let found = self.find(id, name, MAX_DEPTH).filter(Found::has_address);
             let Some(found) = found else { return Err(missing) };
             let Some(sum) = offset_bits.checked_add(found.offset_bits) else { return Err(missing) };
             offset_bits = sum;
@@ -160,13 +161,13 @@ impl Btf {
     /// Returns the bytes of a structure.
     pub(crate) fn size(&self, structure: &'static str) -> Option<u32> {
         // Where other types tell what they are of, a structure tells its size.
-        Some(self.ty(*self.structs.get(structure.as_bytes())?)?.target)
+        Some(self.ty(self.structure(structure)?)?.target)
     }
 
     /// Finds a member of a structure that is a byte or a part of one: a bit-field on some kernels and not on others.
     pub(crate) fn bits(&self, structure: &'static str, member: &'static str) -> Option<Bits> {
-        let id = *self.structs.get(structure.as_bytes())?;
-        let found = self.find(id, member.as_bytes(), MAX_DEPTH)?;
+        let id = self.structure(structure)?;
+        let found = self.find(id, member, MAX_DEPTH)?;
         let width = if found.width_bits == 0 { 8 } else { found.width_bits };
         let Found { offset_bits, .. } = found;
         // The lowest bit of a byte comes first on machines that write the lowest byte of a number first.
@@ -181,36 +182,42 @@ impl Btf {
 
     /// Returns whether anything has this name.
     pub(crate) fn has_name(&self, name: &[u8]) -> bool {
-        self.strings.split(|&byte| byte == 0).any(|it| it == name)
+        self.strings().split(|&byte| byte == 0).any(|it| it == name)
+    }
+
+    /// Finds a structure. Of those of one name the first is the one that vmlinux itself uses.
+    fn structure(&self, name: &str) -> Option<u32> {
+        self.structs.iter().copied().find(|&id| self.ty(id).is_some_and(|it| self.is_name(it.name, name)))
+    }
+
+    fn types(&self) -> &[u8] {
+        &self.bytes[self.types.clone()]
+    }
+
+    fn strings(&self) -> &[u8] {
+        &self.bytes[self.strings.clone()]
     }
 
     fn index(&mut self) -> Result<(), LayoutError> {
         let mut at = 0;
-        while at < self.types.len() {
-            let malformed = LayoutError::Malformed { at };
-            let (Some(name), Some(info)) = (word(&self.types, at), word(&self.types, at + 4)) else {
-                return Err(malformed);
-            };
-            let Some(extra) = extra_bytes(info) else { return Err(malformed) };
-            let end = at + TYPE_BYTES + extra;
-            if end > self.types.len() {
-                return Err(malformed);
+        while at < self.types().len() {
+            let malformed = || LayoutError::Malformed { at };
+            let info = word(self.types(), at + 4).ok_or_else(malformed)?;
+            let end = at + TYPE_BYTES + extra_bytes(info).ok_or_else(malformed)?;
+            if end > self.types().len() {
+                return Err(malformed());
             }
-            let id = u32::try_from(self.starts.len()).map_err(|_too_many| malformed)?;
-            self.starts.push(at);
-            if kind_of(info) == kind::STRUCT
-                && let Some(name) = self.string(name).filter(|it| !it.is_empty())
-            {
-                let name = name.to_vec();
-                // Of structures of one name the first is the one that vmlinux itself uses.
-                self.structs.entry(name).or_insert(id);
+            let id = u32::try_from(self.starts.len()).map_err(|_too_many| malformed())?;
+            self.starts.push(u32::try_from(at).map_err(|_too_long| malformed())?);
+            if kind_of(info) == kind::STRUCT {
+                self.structs.push(id);
             }
             at = end;
         }
         Ok(())
     }
 
-    fn find(&self, id: u32, name: &[u8], depth: usize) -> Option<Found> {
+    fn find(&self, id: u32, name: &str, depth: usize) -> Option<Found> {
         let depth = depth.checked_sub(1)?;
         let ty = self.ty(id)?;
         if !matches!(ty.kind, kind::STRUCT | kind::UNION) {
@@ -218,7 +225,7 @@ impl Btf {
         }
         for member in ty.members() {
             let target = self.resolve(member.target)?;
-            if self.string(member.name)? == name {
+            if self.is_name(member.name, name) {
                 let RawMember { offset_bits, width_bits, .. } = member;
                 return Some(Found { offset_bits, width_bits, target });
             }
@@ -253,21 +260,22 @@ impl Btf {
         if id == 0 {
             return None;
         }
-        let at = *self.starts.get(id as usize)?;
-        let info = word(&self.types, at + 4)?;
+        let at = *self.starts.get(id as usize)? as usize;
+        let info = word(self.types(), at + 4)?;
         let begin = at + TYPE_BYTES;
         Some(Type {
+            name: word(self.types(), at)?,
             kind: kind_of(info),
             has_widths: info >> 31 != 0,
-            target: word(&self.types, at + 8)?,
-            members: self.types.get(begin..begin + extra_bytes(info)?)?,
+            target: word(self.types(), at + 8)?,
+            members: self.types().get(begin..begin + extra_bytes(info)?)?,
         })
     }
 
-    fn string(&self, offset: u32) -> Option<&[u8]> {
-        let rest = self.strings.get(offset as usize..)?;
-        let len = rest.iter().position(|&byte| byte == 0)?;
-        Some(&rest[..len])
+    /// Returns whether the name at an offset is this one.
+    fn is_name(&self, offset: u32, name: &str) -> bool {
+        let rest = self.strings().get(offset as usize..).and_then(|it| it.strip_prefix(name.as_bytes()));
+        rest.is_some_and(|it| it.first() == Some(&0))
     }
 }
 
@@ -324,7 +332,7 @@ pub(crate) mod tests {
     /// Of bit-fields there is no address, but the byte that they are in.
     #[test]
     fn small_numbers_are_found_in_their_byte() {
-        let btf = Btf::parse(&example().build()).unwrap();
+        let btf = Btf::parse(example().build()).unwrap();
         assert_eq!(btf.bits("outer", "bits"), Some(Bits { offset: 28, shift: 2, width: 3 }));
         assert_eq!(btf.bits("outer", "bits").map(Bits::mask), Some(0b1_1100));
         assert_eq!(btf.bits("outer", "plain"), Some(Bits { offset: 0, shift: 0, width: 8 }));
@@ -345,7 +353,7 @@ pub(crate) mod tests {
     fn trace_points_have_types() {
         let mut btf = example();
         btf.ty("btf_trace_tcp_send_reset", kind::TYPEDEF, 0, INT, &[]);
-        let btf = Btf::parse(&btf.build()).unwrap();
+        let btf = Btf::parse(btf.build()).unwrap();
         assert!(btf.has_tracepoint("tcp_send_reset"));
         assert!(!btf.has_tracepoint("tcp_send"));
     }
@@ -353,7 +361,7 @@ pub(crate) mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let error = |it: LayoutError| it.to_string();
-        let btf = Btf::parse(&example().build()).unwrap();
+        let btf = Btf::parse(example().build()).unwrap();
         let missing = btf.member("nothing", "plain").map_err(error).unwrap_err();
         assert!(missing.contains("`struct nothing`"), "{missing}");
         let missing = btf.member("outer", "inner.third").map_err(error).unwrap_err();
@@ -379,7 +387,7 @@ pub(crate) mod tests {
     #[test]
     fn other_files_are_refused() {
         for bytes in [&b""[..], b"\x7fELF", &[0x9f], &[0xeb, 0x9f, 1, 0]] {
-            assert!(matches!(Btf::parse(bytes), Err(LayoutError::Malformed { .. })), "{bytes:?}");
+            assert!(matches!(Btf::parse(bytes.to_vec()), Err(LayoutError::Malformed { .. })), "{bytes:?}");
         }
     }
 
@@ -400,7 +408,7 @@ pub(crate) mod tests {
             if is_cut {
                 bytes.truncate(len.index(bytes.len()));
             }
-            if let Ok(btf) = Btf::parse(&bytes) {
+            if let Ok(btf) = Btf::parse(bytes) {
                 for path in ["plain", "next", "inner.second", "in_union", "behind_typedef.first", "bits", "absent"] {
                     let _found = btf.member("outer", path);
                 }
@@ -410,7 +418,7 @@ pub(crate) mod tests {
 
     #[track_caller]
     fn check(btf: &Builder, path: &'static str, expected: Result<(u32, bool), ()>) {
-        let found = Btf::parse(&btf.build()).unwrap().member("outer", path);
+        let found = Btf::parse(btf.build()).unwrap().member("outer", path);
         assert_eq!(found.map(|it| (it.offset, it.is_pointer)).map_err(|_error| ()), expected, "{path}");
     }
 

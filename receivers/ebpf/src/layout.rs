@@ -493,7 +493,7 @@ mod tests {
                 let members: Vec<_> = members.iter().map(|it| (*it, INT, 0)).collect();
                 builder.structure(name, &members);
             }
-            preempts_programs(&Btf::parse(&builder.build()).unwrap())
+            preempts_programs(&Btf::parse(builder.build()).unwrap())
         };
         assert!(preempts(vec![guard.clone(), task.clone()]));
         assert!(!preempts(vec![task]), "preemption is off at trace points");
@@ -643,7 +643,7 @@ mod tests {
                 .collect();
             ids.push((name, builder.structure(name, &members)));
         }
-        let found = offsets(&Btf::parse(&builder.build()).unwrap());
+        let found = offsets(&Btf::parse(builder.build()).unwrap());
         match (found, expected) {
             (Ok((_, degraded)), Ok(expected)) => {
                 let missing: Vec<_> = degraded.iter().map(|it| it.missing).collect();

@@ -300,7 +300,7 @@ mod tests {
     /// Another way of building it would not help.
     #[test]
     fn a_kernel_with_other_structures_is_told_what_it_lacks() {
-        let btf = Btf::parse(&Builder::default().build());
+        let btf = Btf::parse(Builder::default().build());
         let need = type_information(&btf);
         assert!(!need.is_present);
         assert!(need.found.contains("has no `struct "), "{}", need.found);
