@@ -1,5 +1,7 @@
 use std::{collections::HashMap, hash::Hash, num::NonZeroUsize, sync::Arc};
 
+use foldhash::fast::RandomState;
+
 use crate::Entity;
 
 /// Keeps the entity that was made of each key, so that it is made once and shared. Bounded.
@@ -8,14 +10,14 @@ use crate::Entity;
 /// it, and it is made once more when it is needed again.
 #[derive(Debug)]
 pub struct EntityCache<K> {
-    entities: HashMap<K, Arc<Entity>>,
+    entities: HashMap<K, Arc<Entity>, RandomState>,
     capacity: usize,
 }
 
 impl<K: Eq + Hash> EntityCache<K> {
     /// Keeps so many at most.
     pub fn new(capacity: NonZeroUsize) -> Self {
-        Self { entities: HashMap::new(), capacity: capacity.get() }
+        Self { entities: HashMap::default(), capacity: capacity.get() }
     }
 
     /// Returns the entity of a key, made by `make` if it is not there.

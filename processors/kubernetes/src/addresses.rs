@@ -1,4 +1,5 @@
 use std::{
+    cmp::Reverse,
     collections::{HashMap, VecDeque},
     net::IpAddr,
     sync::Arc,
@@ -27,6 +28,7 @@ pub(crate) enum Tenant {
 /// time, those that have left are remembered for a while, and of those whose time it was the last that came is meant.
 #[derive(Debug)]
 pub(crate) struct Addresses {
+    // Of each address the last that came is the first.
     tenancies: HashMap<IpAddr, Vec<Tenancy>, RandomState>,
     // In the order of time. What is no longer there, or came back, is a leftover.
     left: VecDeque<(UnixNanos, IpAddr)>,
@@ -53,6 +55,7 @@ impl Addresses {
             Some(known) => known.since = known.since.min(since),
             None => tenancies.push(Tenancy { tenant, since, until: None }),
         }
+        tenancies.sort_by_key(|it| Reverse(it.since));
     }
 
     /// Takes note that a tenant no longer has an address.
@@ -82,9 +85,7 @@ impl Addresses {
     /// Returns who had an address at a time, the last that came first.
     pub(crate) fn tenants(&self, address: IpAddr, at: UnixNanos) -> impl Iterator<Item = &Tenant> {
         let tenancies = self.tenancies.get(&address).map(Vec::as_slice).unwrap_or_default();
-        let mut there: Vec<_> = tenancies.iter().filter(|it| it.was_there(at)).collect();
-        there.sort_by_key(|it| std::cmp::Reverse(it.since));
-        there.into_iter().map(|it| &it.tenant)
+        tenancies.iter().filter(move |it| it.was_there(at)).map(|it| &it.tenant)
     }
 
     /// Returns how many addresses are known.

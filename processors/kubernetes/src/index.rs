@@ -6,6 +6,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use ipnet::IpNet;
 use model::{UnixNanos, cgroup::Uid};
 
 use crate::{
@@ -42,6 +43,10 @@ pub(crate) struct Index {
     services: Store<ObjectName, Arc<Service>>,
     slices: Store<ObjectName, Arc<EndpointSlice>>,
     nodes: Store<Arc<str>, Arc<Node>>,
+    /// Networks of pods, with how many nodes have each.
+    pod_networks: Map<IpNet, usize>,
+    /// How long their prefixes are, each once.
+    prefix_lens: Vec<u8>,
     /// What the configuration asks for of namespaces.
     namespaces: Store<Arc<str>, Tags>,
     addresses: Addresses,
@@ -81,8 +86,8 @@ pub(crate) struct Backend {
 /// Whose a Service's answers are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Behind {
-    /// All are of pods of one workload, such as this one.
-    One(Arc<Pod>, Arc<Workload>),
+    /// All are of pods of one workload, such as the one of this uid.
+    One(Uid, Arc<Workload>),
     /// They are of several workloads, or of none.
     NotOne,
 }
@@ -106,6 +111,8 @@ impl Index {
             services: Store::new(capacity),
             slices: Store::new(capacity),
             nodes: Store::new(capacity),
+            pod_networks: Map::default(),
+            prefix_lens: Vec::new(),
             namespaces: Store::new(capacity),
             addresses: Addresses::new(config.keep_deleted),
             slices_of: Map::default(),
@@ -226,6 +233,20 @@ impl Index {
     /// Takes what was told of nodes.
     pub(crate) fn on_node(&mut self, change: Change<Arc<str>, Arc<Node>>, now: UnixNanos) {
         for (old, new) in self.nodes.apply(change) {
+            for network in new.iter().flat_map(|it| &it.pod_networks) {
+                *self.pod_networks.entry(*network).or_default() += 1;
+                if !self.prefix_lens.contains(&network.prefix_len()) {
+                    self.prefix_lens.push(network.prefix_len());
+                }
+            }
+            for network in old.iter().flat_map(|it| &it.pod_networks) {
+                if let Some(n_nodes) = self.pod_networks.get_mut(network) {
+                    *n_nodes -= 1;
+                    if *n_nodes == 0 {
+                        self.pod_networks.remove(network);
+                    }
+                }
+            }
             if let Some(old) = &old {
                 let stays = |address| new.as_ref().is_some_and(|it| it.addresses.contains(address));
                 for address in old.addresses.iter().filter(|it| !stays(it)) {
@@ -336,7 +357,11 @@ impl Index {
 
     /// Returns whether an address is of a network of pods.
     pub(crate) fn is_of_pods(&self, address: IpAddr) -> bool {
-        self.nodes.values().any(|it| it.pod_networks.iter().any(|network| network.contains(&address)))
+        let network_of = |len| IpNet::new(address, len).ok().map(|it| it.trunc());
+        self.prefix_lens
+            .iter()
+            .filter_map(|len| network_of(*len))
+            .any(|it| self.pod_networks.contains_key(&it))
     }
 
     /// Returns what a pod is an instance of: fixed once it is known.
@@ -350,17 +375,12 @@ impl Index {
     }
 
     /// Returns what a pod is an instance of, as far as has been told: of which object if not of which workload.
-    pub(crate) fn nearest_workload(&self, pod: &Pod) -> Workload {
-        let ObjectName { namespace, name } = &pod.name;
-        let (kind, name) = match &pod.owner {
-            Some(owner) => (owner.kind.clone(), owner.name.clone()),
-            None => (Arc::from("Pod"), name.clone()),
-        };
-        Workload { kind, name: ObjectName { namespace: namespace.clone(), name } }
+    pub(crate) fn best_workload(&self, pod: &Pod) -> Arc<Workload> {
+        self.workloads.get(&pod.uid).map_or_else(|| Arc::new(nearest_workload(pod)), Arc::clone)
     }
 
     fn find_workload(&self, pod: &Pod) -> Result<Workload, Untold> {
-        let mut workload = self.nearest_workload(pod);
+        let mut workload = nearest_workload(pod);
         let mut watched = pod.owner.as_ref().and_then(|it| it.watched);
         for _ in 0..MAX_OWNERS {
             let Some(uid) = watched else { break };
@@ -384,7 +404,7 @@ impl Index {
 
     fn find_behind(&mut self, service: &ObjectName) -> Result<Behind, Untold> {
         let slices: Vec<_> = self.slices_of.get(service).into_iter().flatten().cloned().collect();
-        let mut found: Option<(Arc<Pod>, Arc<Workload>)> = None;
+        let mut found: Option<(Uid, Arc<Workload>)> = None;
         for slice in slices {
             let Some(slice) = self.slices.get(&slice).cloned() else { continue };
             for endpoint in &slice.endpoints {
@@ -394,11 +414,11 @@ impl Index {
                 match &found {
                     Some((_, other)) if *other != workload => return Ok(Behind::NotOne),
                     Some(_) => {}
-                    None => found = Some((pod, workload)),
+                    None => found = Some((uid, workload)),
                 }
             }
         }
-        Ok(found.map_or(Behind::NotOne, |(pod, workload)| Behind::One(pod, workload)))
+        Ok(found.map_or(Behind::NotOne, |(uid, workload)| Behind::One(uid, workload)))
     }
 
     /// Returns how many objects there was no room for since the last call.
@@ -471,6 +491,16 @@ impl EndpointSlice {
             })
         })
     }
+}
+
+/// Returns what a pod is an instance of by what it says itself.
+fn nearest_workload(pod: &Pod) -> Workload {
+    let ObjectName { namespace, name } = &pod.name;
+    let (kind, name) = match &pod.owner {
+        Some(owner) => (owner.kind.clone(), owner.name.clone()),
+        None => (Arc::from("Pod"), name.clone()),
+    };
+    Workload { kind, name: ObjectName { namespace: namespace.clone(), name } }
 }
 
 /// Removes one of what a key has, and the key with the last.

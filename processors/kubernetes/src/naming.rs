@@ -57,13 +57,18 @@ struct Ends {
 /// Everything that a name depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
-    /// A pod: what is behind a Service is told without what differs from pod to pod.
     Pod {
         uid: Uid,
-        workload: Workload,
+        /// Whether its workload is known, which then is always the same.
+        is_settled: bool,
         service: Option<Arc<str>>,
         command: Option<Arc<str>>,
-        is_exact: bool,
+    },
+    /// The workload behind a Service, told by one of its pods, without what differs from pod to pod.
+    Behind {
+        uid: Uid,
+        workload: Arc<Workload>,
+        service: Arc<str>,
     },
     Service(ObjectName),
     Node {
@@ -262,20 +267,18 @@ impl Ends {
             // Who shares a network namespace is the same pod, or the same node.
             return Ok(Arc::clone(local));
         }
-        let tenants: Vec<_> = index.tenants(address, at).cloned().collect();
         if let Some(port) = port {
             // A Service may share an address with a node, or with other Services at other ports.
-            let at_port = |index: &Index, name: &ObjectName| {
+            let at_port = |name: &&ObjectName| {
                 index.service(name).is_none_or(|it| it.ports.is_empty() || it.ports.contains(&port))
             };
-            let service = tenants.iter().filter_map(Tenant::service).find(|it| at_port(index, it));
+            let service = index.tenants(address, at).filter_map(Tenant::service).find(at_port).cloned();
             if let Some(service) = service {
-                return self.behind(index, service, patience);
+                return self.behind(index, &service, patience);
             }
         }
-        if let Some(uid) = tenants.iter().find_map(Tenant::pod)
-            && let Some(pod) = index.pod(uid).cloned()
-        {
+        let pod = index.tenants(address, at).find_map(Tenant::pod);
+        if let Some(pod) = pod.and_then(|uid| index.pod(uid).cloned()) {
             let service = port.and_then(|port| service_at(index, address, port));
             return self.pod(index, &pod, service, None, patience);
         }
@@ -284,17 +287,18 @@ impl Ends {
         {
             return Ok(named);
         }
-        if let Some(node) = tenants.iter().find_map(Tenant::node) {
+        let node = index.tenants(address, at).find_map(Tenant::node).cloned();
+        if let Some(node) = node {
             if let Some(port) = port {
                 if let Some(service) = index.service_at_node_port(port).cloned() {
                     return self.behind(index, &service, patience);
                 }
-                if let Some(pod) = index.pod_at_host_port(node, port).cloned() {
+                if let Some(pod) = index.pod_at_host_port(&node, port).cloned() {
                     let service = service_at(index, address, port);
                     return self.pod(index, &pod, service, None, patience);
                 }
             }
-            return Ok(self.entity(index, Key::Node { name: node.clone(), command: None }));
+            return Ok(self.entity(index, Key::Node { name: node, command: None }));
         }
         if let Some(service) = index.service_without_pods_at(address).cloned() {
             return Ok(self.entity(index, Key::Service(service)));
@@ -342,13 +346,7 @@ impl Ends {
         };
         let key = match behind {
             Behind::NotOne => Key::Service(service.clone()),
-            Behind::One(pod, workload) => Key::Pod {
-                uid: pod.uid,
-                workload: (*workload).clone(),
-                service: Some(service.name.clone()),
-                command: None,
-                is_exact: false,
-            },
+            Behind::One(uid, workload) => Key::Behind { uid, workload, service: service.name.clone() },
         };
         Ok(self.entity(index, key))
     }
@@ -361,12 +359,12 @@ impl Ends {
         command: Option<Arc<str>>,
         patience: Patience,
     ) -> Result<Arc<Entity>, Untold> {
-        let workload = match (index.workload(pod), patience) {
-            (Ok(workload), _) => (*workload).clone(),
+        let is_settled = match (index.workload(pod), patience) {
+            (Ok(_), _) => true,
             (Err(Untold), Patience::Wait) => return Err(Untold),
-            (Err(Untold), Patience::Settle) => index.nearest_workload(pod),
+            (Err(Untold), Patience::Settle) => false,
         };
-        Ok(self.entity(index, Key::Pod { uid: pod.uid, workload, service, command, is_exact: true }))
+        Ok(self.entity(index, Key::Pod { uid: pod.uid, is_settled, service, command }))
     }
 
     fn entity(&mut self, index: &Index, key: Key) -> Arc<Entity> {
@@ -387,31 +385,27 @@ impl Ends {
 impl Key {
     fn entity(&self, index: &Index) -> Entity {
         match self {
-            Self::Pod { uid, workload, service, command, is_exact } => {
-                let Workload { kind, name } = workload;
-                let mut entity = Entity::new(name.name.clone(), kind.clone());
-                entity.namespace = Some(name.namespace.clone());
-                let Some(pod) = index.pod(*uid) else { return entity };
-                for (tag, value) in index.tags_of_namespace(&name.namespace) {
+            Self::Pod { uid, is_settled: _, service, command } => {
+                let Some(pod) = index.pod(*uid) else { return lost(Some(*uid)) };
+                let mut entity = workload_entity(index, pod, &index.best_workload(pod));
+                entity.set_attribute(Attribute::Pod, pod.name.name.clone());
+                add_node(&mut entity, index, pod.node.as_ref());
+                for (tag, value) in &pod.tags {
                     entity.set_attribute(Attribute::Tag(tag.clone()), value.clone());
                 }
-                if *is_exact {
-                    entity.set_attribute(Attribute::Pod, pod.name.name.clone());
-                    add_node(&mut entity, index, pod.node.as_ref());
-                    for (tag, value) in &pod.tags {
-                        entity.set_attribute(Attribute::Tag(tag.clone()), value.clone());
-                    }
-                }
-                let service_name = pod.service.name.clone().unwrap_or_else(|| name.name.clone());
-                let service_namespace =
-                    pod.service.namespace.clone().unwrap_or_else(|| name.namespace.clone());
-                entity.set_attribute(Attribute::ServiceName, service_name);
-                entity.set_attribute(Attribute::ServiceNamespace, service_namespace);
                 for (attribute, value) in [(Attribute::Service, service), (Attribute::Process, command)] {
                     if let Some(value) = value {
                         entity.set_attribute(attribute, value.clone());
                     }
                 }
+                entity
+            }
+            Self::Behind { uid, workload, service } => {
+                let mut entity = match index.pod(*uid) {
+                    Some(pod) => workload_entity(index, pod, workload),
+                    None => workload.entity(),
+                };
+                entity.set_attribute(Attribute::Service, service.clone());
                 entity
             }
             Self::Service(ObjectName { namespace, name }) => {
@@ -428,7 +422,7 @@ impl Key {
                 }
                 entity
             }
-            Self::Lost(uid) => Entity::new(uid.map_or_else(|| UNKNOWN.to_owned(), |it| it.to_string()), POD),
+            Self::Lost(uid) => lost(*uid),
             Self::Network(name) => Entity::new(name.clone(), kind::EXTERNAL),
         }
     }
@@ -446,6 +440,33 @@ impl Tenant {
     fn node(&self) -> Option<&Arc<str>> {
         if let Self::Node(name) = self { Some(name) } else { None }
     }
+}
+
+impl Workload {
+    fn entity(&self) -> Entity {
+        let mut entity = Entity::new(self.name.name.clone(), self.kind.clone());
+        entity.namespace = Some(self.name.namespace.clone());
+        entity
+    }
+}
+
+/// Makes the name of a workload, with what its pods have in common.
+fn workload_entity(index: &Index, pod: &Pod, workload: &Workload) -> Entity {
+    let mut entity = workload.entity();
+    let ObjectName { namespace, name } = &workload.name;
+    for (tag, value) in index.tags_of_namespace(namespace) {
+        entity.set_attribute(Attribute::Tag(tag.clone()), value.clone());
+    }
+    let service_name = pod.service.name.as_ref().unwrap_or(name);
+    let service_namespace = pod.service.namespace.as_ref().unwrap_or(namespace);
+    entity.set_attribute(Attribute::ServiceName, service_name.clone());
+    entity.set_attribute(Attribute::ServiceNamespace, service_namespace.clone());
+    entity
+}
+
+/// Makes the name of a pod that the API server has not told of.
+fn lost(uid: Option<Uid>) -> Entity {
+    Entity::new(uid.map_or_else(|| UNKNOWN.to_owned(), |it| it.to_string()), POD)
 }
 
 /// Returns the Service that an address and port answer for, if it is one.

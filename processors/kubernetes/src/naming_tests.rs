@@ -295,6 +295,103 @@ fn what_is_not_told_yet_is_waited_for() {
     check(&mut cluster, new(), "Rollout shop/api", "StatefulSet shop/db");
 }
 
+/// How long a name takes in a large cluster: `cargo test --release -p kubernetes-processor -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures, and checks nothing"]
+#[expect(clippy::print_stdout, reason = "what it measures is to be read")]
+fn speed() {
+    const RECORDS: usize = 100_000;
+    let mut cluster = large();
+    let address = |n: usize| format!("{}:40000", pod_address(n % PODS));
+    let to_pod = |n: usize| address(n * 7 + 1);
+    let to_service = |n: usize| format!("{}:80", service_address(n % SERVICES));
+    let between = |server: &dyn Fn(usize) -> String, with_id: bool| -> Vec<Flow> {
+        let records = (0..RECORDS).map(|n| {
+            let path = cgroup(n as u128 % PODS as u128 + 1);
+            let flow = unseen().client(&address(n)).server(&server(n)).cgroup(&path);
+            if with_id { flow.id(u32::try_from(n).unwrap()) } else { flow }.build()
+        });
+        records.collect()
+    };
+    let mut measure = |what: &str, mut records: Vec<Flow>| {
+        let began = nanos_on_processor();
+        for record in &mut records {
+            cluster.naming.name(record, Patience::Wait).expect("everything was told");
+        }
+        let nanos = (nanos_on_processor() - began) / RECORDS as u64;
+        let named =
+            records.iter().filter(|it| it.server.entity.as_ref().is_some_and(|it| it.namespace.is_some()));
+        println!("{nanos} ns for a record {what}; {} of {RECORDS} are of a workload", named.count());
+    };
+    measure("of a pod to a pod, names that were not given yet", between(&to_pod, false));
+    measure("of a pod to a pod", between(&to_pod, false));
+    measure("of a pod to a Service", between(&to_service, false));
+    measure("of a connection's first time", between(&to_pod, true));
+    measure("of a connection that is known", between(&to_pod, true));
+}
+
+/// Returns how long this thread has been on a processor, however busy the machine is.
+fn nanos_on_processor() -> u64 {
+    let times = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    times.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+const PODS: usize = 10_000;
+const NODES: usize = 300;
+const SERVICES: usize = 1_000;
+
+fn pod_address(n: usize) -> String {
+    format!("10.{}.{}.{}", 128 + n / 25_000, n / 100 % 250, n % 100 + 1)
+}
+
+fn service_address(n: usize) -> String {
+    format!("10.96.{}.{}", n / 250, n % 250 + 1)
+}
+
+/// A cluster of the size that Kubernetes names as a large one's pods and Services for 300 nodes: each Service has the ten pods
+/// of a Deployment.
+fn large() -> Cluster {
+    let mut cluster = Cluster::new(Config { node: Some("n0".to_owned()), ..Config::default() });
+    for n in 0..NODES {
+        cluster.told::<NodeView>(json!({
+            "metadata": { "name": format!("n{n}"), "labels": { "topology.kubernetes.io/zone": "a" } },
+            "status": { "addresses": [{ "type": "InternalIP", "address": format!("192.168.{}.{}", n / 200, n % 200 + 1) }] },
+        }));
+    }
+    for n in 0..SERVICES {
+        let owner = 1_000_000 + n as u128;
+        cluster.told::<OwnerView>(json!({
+            "metadata": { "uid": uid(owner).to_string(), "namespace": "shop", "name": format!("app-{n}-6f"),
+                "ownerReferences": [controller("apps/v1", "Deployment", &format!("app-{n}"), 2_000_000 + n as u128)] },
+        }));
+        let ports = json!([{ "port": 80, "protocol": "TCP" }]);
+        cluster.service(
+            &format!("app-{n}"),
+            "shop",
+            json!({ "clusterIPs": [service_address(n)], "ports": ports }),
+        );
+        let of_service = n * PODS / SERVICES..(n + 1) * PODS / SERVICES;
+        let endpoints: Vec<_> = of_service
+            .clone()
+            .map(|pod| json!({ "addresses": [pod_address(pod)], "targetRef": target(pod as u128 + 1) }))
+            .collect();
+        cluster.told::<EndpointSliceView>(json!({
+            "metadata": { "name": format!("app-{n}-1"), "namespace": "shop", "labels": { "kubernetes.io/service-name": format!("app-{n}") } },
+            "endpoints": endpoints,
+            "ports": [{ "port": 8080, "protocol": "TCP" }],
+        }));
+        for pod in of_service {
+            cluster.told::<PodView>(json!({
+                "metadata": { "uid": uid(pod as u128 + 1).to_string(), "namespace": "shop", "name": format!("app-{n}-6f-{pod}"),
+                    "ownerReferences": [controller("apps/v1", "ReplicaSet", &format!("app-{n}-6f"), owner)] },
+                "spec": { "nodeName": format!("n{}", pod % NODES), "containers": [{}] },
+                "status": { "phase": "Running", "podIPs": [{ "ip": pod_address(pod) }], "startTime": time(1) },
+            }));
+        }
+    }
+    cluster
+}
+
 /// A cluster that is told of by hand.
 struct Cluster {
     naming: Naming,

@@ -377,8 +377,12 @@ impl View for NodeView {
         let own = status.addresses.iter().filter_map(|it| address(&it.address));
         let annotated = TUNNEL_ADDRESSES.iter().filter_map(|key| value(metadata.annotations.as_ref(), key));
         let tunnels = annotated.filter_map(|it| address(it.split('/').next().unwrap_or_default()));
-        let pod_networks: Vec<ipnet::IpNet> =
-            spec.pod_cidrs.iter().filter_map(|it| it.parse().ok()).collect();
+        let pod_networks: Vec<_> = spec
+            .pod_cidrs
+            .iter()
+            .filter_map(|it| it.parse::<ipnet::IpNet>().ok())
+            .map(|it| it.trunc())
+            .collect();
         // The bridge of a node has the first address of its network, and flannel's tunnel the address of the network.
         let bridges = pod_networks.iter().flat_map(|it| [Some(it.network()), it.hosts().next()]).flatten();
         let mut addresses: Vec<_> = own.chain(tunnels).chain(bridges).collect();
