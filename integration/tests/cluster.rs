@@ -87,55 +87,53 @@ fn both_ends_have_names(groups: ControlGroups) -> anyhow::Result<()> {
 
     // Pods of two nodes: to the Service, and to one of them.
     let through_service = Conversations { port: 7002, ..Conversations::new(service(7001), 30) };
-    shop.play(&through_service, &client, &web, &[(CLIENT, WEB_BEHIND, Seen::Client)])?;
+    shop.play(&through_service, &client, &web, (CLIENT, WEB_BEHIND, Seen::Client))?;
     let to_a_pod = Conversations::new(at(&web[0], 7003), 5);
-    shop.play(&to_a_pod, &client, &web[..1], &[(CLIENT, WEB, Seen::Client)])?;
+    shop.play(&to_a_pod, &client, &web[..1], (CLIENT, WEB, Seen::Client))?;
     // Pods of one node: both ends tell their agent.
     let neighbor_name = "Deployment shop/neighbor node=kn2 zone=b";
     let on_one_node = Conversations { port: 7005, ..Conversations::new(service(7004), 12) };
-    shop.play(&on_one_node, &neighbor, &web, &[(neighbor_name, WEB_ASKED, Seen::Both)])?;
+    shop.play(&on_one_node, &neighbor, &web, (neighbor_name, WEB_ASKED, Seen::Both))?;
 
-    // Pods in the nodes' network. What shows a node's address may be what the node passes on, so that the server's side is shown, too.
+    // Pods in the nodes' network.
     let host_client_name = "Deployment shop/host-client node=kn1 zone=a";
     let from_host = Conversations::new(at(&web[0], 7006), 6);
-    let edges = [(host_client_name, WEB, Seen::Client), (NODE, WEB, Seen::Server)];
-    shop.play(&from_host, &host_client, &web[..1], &edges)?;
+    shop.play(&from_host, &host_client, &web[..1], (host_client_name, WEB, Seen::Client))?;
     let from_host_to_service = Conversations { port: 7019, ..Conversations::new(service(7018), 19) };
-    let edges = [(host_client_name, WEB_BEHIND, Seen::Client), (NODE, WEB_ASKED, Seen::Server)];
-    shop.play(&from_host_to_service, &host_client, &web, &edges)?;
+    let edge = (host_client_name, WEB_BEHIND, Seen::Client);
+    shop.play(&from_host_to_service, &host_client, &web, edge)?;
     let from_own_host = Conversations::new(at(&client, 7007), 7);
-    shop.play(&from_own_host, &host_client, from_ref(&client), &[(host_client_name, CLIENT, Seen::Both)])?;
+    shop.play(&from_own_host, &host_client, from_ref(&client), (host_client_name, CLIENT, Seen::Both))?;
     let to_host = Conversations::new(SocketAddr::new(cluster::address(1).into(), 7008), 8);
     let host_server_name = "Deployment shop/host-server node=kn2 zone=b";
-    shop.play(&to_host, &client, &[pod("host-server")?], &[(CLIENT, host_server_name, Seen::Client)])?;
+    shop.play(&to_host, &client, &[pod("host-server")?], (CLIENT, host_server_name, Seen::Client))?;
 
     // Processes of a node.
     let nodes = [Site::on_node(0), Site::on_node(1)];
     let from_node = Conversations::new(at(&web[0], 7026), 26);
-    let edges = [(NODE, WEB, Seen::Client), (NODE, WEB, Seen::Server)];
-    shop.play(&from_node, &nodes[0], &web[..1], &edges)?;
+    shop.play(&from_node, &nodes[0], &web[..1], (NODE, WEB, Seen::Client))?;
     let to_node = Conversations::new(at(&nodes[1], 7027), 27);
     let other_node = "Node kn2 node=kn2 zone=b";
-    shop.play(&to_node, &client, &nodes[1..], &[(CLIENT, other_node, Seen::Client)])?;
+    shop.play(&to_node, &client, &nodes[1..], (CLIENT, other_node, Seen::Client))?;
 
     // Outside of the cluster.
     let outside = Site::outside();
     let out = Conversations::new(at(&outside, 7009), 9);
-    shop.play(&out, &client, from_ref(&outside), &[(CLIENT, "external", Seen::Client)])?;
+    shop.play(&out, &client, from_ref(&outside), (CLIENT, "external", Seen::Client))?;
     let into = Conversations::new(at(&web[1], 7010), 10);
-    shop.play(&into, &outside, &web[1..], &[("external", WEB, Seen::Server)])?;
+    shop.play(&into, &outside, &web[1..], ("external", WEB, Seen::Server))?;
     let node_port = SocketAddr::new(cluster::address(0).into(), NODE_PORT);
     let through_a_node = Conversations { port: 7011, ..Conversations::new(node_port, 11) };
     let front = "Deployment shop/web node=kn2 zone=b service=front";
-    shop.play(&through_a_node, &outside, &web, &[(NODE, front, Seen::Server)])?;
+    shop.play(&through_a_node, &outside, &web, (NODE, front, Seen::Server))?;
 
     // A port of a node that leads to a pod, and a pod that asks a Service which leads back to it.
     let host_port = SocketAddr::new(cluster::address(1).into(), 7022);
     let to_host_port = Conversations { port: 7023, ..Conversations::new(host_port, 22) };
-    shop.play(&to_host_port, &client, from_ref(&neighbor), &[(CLIENT, neighbor_name, Seen::Client)])?;
+    shop.play(&to_host_port, &client, from_ref(&neighbor), (CLIENT, neighbor_name, Seen::Client))?;
     let to_itself = Conversations { port: 7025, ..Conversations::new(neighbor_service, 24) };
     let neighbor_asked = "Deployment shop/neighbor node=kn2 zone=b service=neighbor";
-    shop.play(&to_itself, &neighbor, from_ref(&neighbor), &[(neighbor_name, neighbor_asked, Seen::Both)])?;
+    shop.play(&to_itself, &neighbor, from_ref(&neighbor), (neighbor_name, neighbor_asked, Seen::Both))?;
 
     // Nobody listens there, and nobody is behind a Service.
     let refused = Conversations::new(at(&web[0], 7020), 2);
@@ -277,19 +275,19 @@ struct Shop<'a> {
 }
 
 impl Shop<'_> {
-    /// Has a client talk to servers, and takes note of the edges that must be there.
+    /// Has a client talk to servers, and takes note of the edge that must be there.
     fn play(
         &mut self,
         it: &Conversations,
         client: &Site,
         servers: &[Site],
-        edges: &[(&str, &str, Seen)],
+        edge: (&str, &str, Seen),
     ) -> anyhow::Result<()> {
         let listening = self.listen(it, servers)?;
         let mut client = client.start(self.cluster, &it.plan(Side::Client))?;
         client.ready()?;
         let report = client.done()?;
-        self.finish(it, listening, &report, edges)
+        self.finish(it, listening, &report, edge)
     }
 
     /// Has a client try to connect where nobody answers.
@@ -304,7 +302,7 @@ impl Shop<'_> {
         client.ready()?;
         let report = client.done()?;
         ensure!(report.failed == [("refused".to_owned(), it.n)].into(), "not refused: {report:?}");
-        self.note(it, &report, &[(client_name, server_name, Seen::Client)]);
+        self.note(it, &report, (client_name, server_name, Seen::Client));
         Ok(())
     }
 
@@ -326,7 +324,7 @@ impl Shop<'_> {
         client.stop()?;
         let report = client.done()?;
         ensure!(report.opened > 50, "no traffic: {report:?}");
-        self.note(it, &report, &[(client_name, server_name, Seen::Client)]);
+        self.note(it, &report, (client_name, server_name, Seen::Client));
         Ok(())
     }
 
@@ -375,7 +373,7 @@ impl Shop<'_> {
             _ => None,
         });
         let report = done.next().with_context(|| format!("the Job said:\n{said}"))?;
-        self.finish(it, listening, &report, &[(client, server, Seen::Client)])
+        self.finish(it, listening, &report, (client, server, Seen::Client))
     }
 
     fn listen(&mut self, it: &Conversations, servers: &[Site]) -> anyhow::Result<Vec<Peer>> {
@@ -394,7 +392,7 @@ impl Shop<'_> {
         it: &Conversations,
         listening: Vec<Peer>,
         client: &Report,
-        edges: &[(&str, &str, Seen)],
+        edge: (&str, &str, Seen),
     ) -> anyhow::Result<()> {
         let (mut opened, mut read, mut wrote) = (0, 0, 0);
         for mut server in listening {
@@ -410,39 +408,38 @@ impl Shop<'_> {
             all == [it.n, request, response] && all == [opened, read, wrote],
             "the peers contradict each other: {client:?}, and servers with {opened} connections that read {read} and wrote {wrote}"
         );
-        self.note(it, client, edges);
+        self.note(it, client, edge);
         Ok(())
     }
 
     /// Takes note of what a client did.
-    fn note(&mut self, it: &Conversations, client: &Report, edges: &[(&str, &str, Seen)]) {
+    fn note(
+        &mut self,
+        it: &Conversations,
+        client: &Report,
+        (client_name, server_name, seen): (&str, &str, Seen),
+    ) {
         let observed = |it: bool| if it { client.opened } else { 0 };
-        for (client_name, server_name, seen) in edges {
-            let by_client = !matches!(seen, Seen::Server);
-            let observer = if by_client { "client" } else { "server" };
-            let port = if by_client { it.dial.port() } else { it.port };
-            let edge = Edge {
-                client: name(client_name),
-                server: name(server_name),
-                port,
-                observer: observer.to_owned(),
-            };
-            let totals = Totals {
-                request: client.wrote,
-                response: client.read,
-                opened: client.opened,
-                failed: client.failed.clone(),
-                closed: (client.opened > 0)
-                    .then(|| ("normal".to_owned(), client.opened))
-                    .into_iter()
-                    .collect(),
-                handshakes: observed(by_client),
-                accepts: observed(!matches!(seen, Seen::Client)),
-                lifetimes: client.opened,
-                ..Totals::default()
-            };
-            self.expected.add(Edges([(edge, totals)].into()));
-        }
+        let by_client = !matches!(seen, Seen::Server);
+        let edge = Edge {
+            client: name(client_name),
+            server: name(server_name),
+            port: if by_client { it.dial.port() } else { it.port },
+            observer: if by_client { "client" } else { "server" }.to_owned(),
+        };
+        let closed = (client.opened > 0).then(|| ("normal".to_owned(), client.opened));
+        let totals = Totals {
+            request: client.wrote,
+            response: client.read,
+            opened: client.opened,
+            failed: client.failed.clone(),
+            closed: closed.into_iter().collect(),
+            handshakes: observed(by_client),
+            accepts: observed(!matches!(seen, Seen::Client)),
+            lifetimes: client.opened,
+            ..Totals::default()
+        };
+        self.expected.add(Edges([(edge, totals)].into()));
     }
 
     /// Waits until the agents of both nodes have together counted what must be counted, and nothing else.

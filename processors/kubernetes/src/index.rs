@@ -332,6 +332,12 @@ impl Index {
         self.backends.get(&(address, port)).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Returns whether nodes pass on what reaches them from elsewhere to an address and port.
+    pub(crate) fn is_reached_by_nodes(&self, address: IpAddr, port: u16) -> bool {
+        let services = self.backends(address, port).iter().map(|it| &it.service);
+        services.into_iter().any(|it| self.service(it).is_none_or(|it| it.is_reached_by_nodes))
+    }
+
     /// Returns the Service that something outside of pods at an address answers for, such as the API server.
     pub(crate) fn service_without_pods_at(&self, address: IpAddr) -> Option<&ObjectName> {
         self.lone_backends.get(&address)?.first()

@@ -187,19 +187,21 @@ impl Ends {
         })
     }
 
-    /// Returns whether the agent of another node observes the other end. Of a client with a node's address that cannot be said:
-    /// the node may only have passed on what came from outside.
+    /// Returns whether the agent of another node observes the other end: that of a pod, and a client that is a node, unless it
+    /// may only have passed on what came from outside.
     fn is_elsewhere(&self, index: &Index, flow: &Flow) -> bool {
-        let other = match flow.observer {
-            Observer::Client => &flow.server,
-            Observer::Server => &flow.client,
+        let (other, is_client) = match flow.observer {
+            Observer::Client => (&flow.server, false),
+            Observer::Server => (&flow.client, true),
         };
         let Some(entity) = &other.entity else { return false };
         let own = self.node.as_ref().or_else(|| index.agent()?.node.as_ref());
-        entity.attribute(&Attribute::Pod).is_some()
-            && entity
-                .attribute(&Attribute::Node)
-                .is_some_and(|it| own.is_some_and(|own| own != it) && index.is_observed(it))
+        let is_there = |node: &Arc<str>| own.is_some_and(|own| own != node) && index.is_observed(node);
+        let is_itself = || {
+            entity.attribute(&Attribute::Pod).is_some()
+                || is_client && !index.is_reached_by_nodes(flow.server.address, flow.server.port)
+        };
+        entity.attribute(&Attribute::Node).is_some_and(is_there) && is_itself()
     }
 
     /// Names the observer's own end: by its cgroup, else by its network namespace, else by its address.

@@ -244,21 +244,38 @@ fn what_another_agent_observes_is_marked() {
     };
     cluster.fill();
     let agents = || Some(controller("apps/v1", "DaemonSet", "agent", 70));
-    let marked = |cluster: &mut Cluster, client: &str, at: u64| {
-        let seen = unseen().observer(Observer::Server).client(client).server("10.244.2.7:8080");
-        let mut flow = seen.cgroup(&cgroup(2)).opened(at).build();
+    let marked_at = |cluster: &mut Cluster, client: &str, port: u16| {
+        let seen = unseen().observer(Observer::Server).client(client).server(&format!("10.244.2.7:{port}"));
+        let mut flow = seen.cgroup(&cgroup(2)).build();
         cluster.name(&mut flow, Patience::Settle).unwrap();
         flow.other_is_observed
     };
+    let marked = |cluster: &mut Cluster, client: &str| marked_at(cluster, client, 8080);
     cluster.pod(72, "agent-2", "10.244.2.72", 1, "Running", agents());
-    assert!(!marked(&mut cluster, "10.244.1.5:5", LATER), "no agent is there");
+    assert!(!marked(&mut cluster, "10.244.1.5:5"), "no agent is there");
+    assert!(!marked_at(&mut cluster, "192.0.2.1:5", 9000), "no agent is there");
     cluster.pod(71, "agent-1", "10.244.1.71", 1, "Running", agents());
-    assert!(marked(&mut cluster, "10.244.1.5:5", LATER));
-    assert!(!marked(&mut cluster, "10.244.2.7:5", LATER), "on this node");
-    assert!(!marked(&mut cluster, "192.0.2.1:5", LATER), "perhaps passed on by the node");
-    assert!(!marked(&mut cluster, "11.0.0.1:5", LATER), "from outside");
+    assert!(marked(&mut cluster, "10.244.1.5:5"));
+    assert!(!marked(&mut cluster, "10.244.2.7:5"), "on this node");
+    assert!(!marked(&mut cluster, "192.0.2.1:5"), "perhaps passed on by the node, for there is a node port");
+    assert!(
+        marked_at(&mut cluster, "192.0.2.1:5", 9000),
+        "no Service leads there, so that it is of the node"
+    );
+    assert!(!marked_at(&mut cluster, "192.0.2.2:5", 9000), "of this node");
+    assert!(!marked(&mut cluster, "11.0.0.1:5"), "from outside");
+    cluster.service("db", "shop", json!({ "clusterIPs": ["10.96.0.9"], "ports": [{ "port": 80 }] }));
+    assert!(
+        !marked(&mut cluster, "192.0.2.1:5"),
+        "perhaps passed on by the node, for a balancer leads there"
+    );
+    cluster.told::<ServiceView>(json!({
+        "metadata": { "name": "db", "namespace": "shop" },
+        "spec": { "clusterIPs": ["10.96.0.9"], "ports": [{ "port": 80 }] },
+    }));
+    assert!(marked(&mut cluster, "192.0.2.1:5"), "the Service is for the cluster alone");
     cluster.gone::<PodView>(uid(71));
-    assert!(!marked(&mut cluster, "10.244.1.5:5", LATER), "the agent is gone");
+    assert!(!marked(&mut cluster, "10.244.1.5:5"), "the agent is gone");
 }
 
 /// A name waits for what it depends on, and is given by what is known when it has waited long enough.

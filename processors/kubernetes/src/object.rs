@@ -90,6 +90,8 @@ pub(crate) struct Service {
     pub(crate) ports: Vec<u16>,
     /// TCP ports at every node's addresses.
     pub(crate) node_ports: Vec<u16>,
+    /// Whether nodes pass on to its endpoints what reaches them from elsewhere, and may put their own address in its place.
+    pub(crate) is_reached_by_nodes: bool,
     /// When it was created.
     pub(crate) since: UnixNanos,
 }

@@ -260,14 +260,18 @@ impl View for ServiceView {
         let name = self.key()?;
         let Self { metadata, spec: ServiceSpec { cluster_ips, external_ips, ports }, status } = self;
         let ingress = status.load_balancer.ingress.into_iter().filter_map(|it| it.ip);
-        // A headless one has the address `None`.
-        let addresses = cluster_ips.into_iter().chain(external_ips).chain(ingress);
+        let outer: Vec<_> = external_ips.into_iter().chain(ingress).collect();
         let ports: Vec<_> = ports.into_iter().filter(|it| is_tcp(it.protocol.as_deref())).collect();
+        let node_ports: Vec<_> = ports.iter().filter_map(|it| it.node_port).filter(|it| *it != 0).collect();
+        let is_reached_by_nodes = !outer.is_empty() || !node_ports.is_empty();
+        // A headless one has the address `None`.
+        let addresses = cluster_ips.into_iter().chain(outer);
         Some(Arc::new(Service {
             name,
             addresses: addresses.filter_map(|it| address(&it)).collect(),
             ports: ports.iter().map(|it| it.port).collect(),
-            node_ports: ports.iter().filter_map(|it| it.node_port).filter(|it| *it != 0).collect(),
+            node_ports,
+            is_reached_by_nodes,
             since: unix(metadata.creation_timestamp.as_ref()),
         }))
     }
