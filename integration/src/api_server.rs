@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -83,6 +83,13 @@ pub struct ApiServer {
     place: Place,
     _etcd: Running,
     server: Option<Running>,
+}
+
+/// Speaks to the server for the administrator, as whoever asks it by plain HTTP. It ends with this value.
+#[derive(Debug)]
+pub struct Proxy {
+    url: String,
+    _running: Running,
 }
 
 impl ApiServer {
@@ -204,6 +211,23 @@ impl ApiServer {
         self.server = None;
     }
 
+    /// Starts a proxy on loopback, for those who ask more than `kubectl` should be started for.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be run.
+    pub fn proxy(&self) -> anyhow::Result<Proxy> {
+        let [port] = free_ports()?;
+        let mut kubectl = command::bound(None, &self.programs.join("kubectl"));
+        kubectl.args(["proxy", "--port", &port.to_string()]);
+        kubectl.arg("--kubeconfig").arg(self.kubeconfig(User::Admin));
+        let running = Running::start(&mut kubectl, &self.folder.path().join("proxy.log"))?;
+        poll::until(PATIENCE, || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map(drop).context("nobody listens")
+        })?;
+        Ok(Proxy { url: format!("http://127.0.0.1:{port}"), _running: running })
+    }
+
     /// Returns the path of a kubeconfig with which somebody speaks to the server.
     #[must_use]
     pub fn kubeconfig(&self, user: User) -> PathBuf {
@@ -293,6 +317,14 @@ impl ApiServer {
 
     fn url(&self) -> String {
         format!("https://{}:{}", self.place.address, self.place.port)
+    }
+}
+
+impl Proxy {
+    /// Returns what paths are appended to.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
     }
 }
 

@@ -1,6 +1,7 @@
 //! Long runs: what minutes of load and hours of chance find, written into docs/soak.md.
 
 mod churn;
+mod cluster;
 mod document;
 mod random;
 mod rate;
@@ -36,6 +37,9 @@ pub(crate) struct Options {
     /// Minutes of `churn`.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     churn_minutes: u64,
+    /// Seconds of `cluster` in which pods change.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    cluster_seconds: u64,
     /// Minutes of `random`.
     #[arg(long, default_value_t = 30)]
     random_minutes: u64,
@@ -56,6 +60,8 @@ enum Part {
     Churn,
     /// The oracle with random cases: no difference may be found.
     Random,
+    /// Names in a large cluster whose pods change: each must be right. Needs the programs of a cluster (`RIDLEY_TOOLS`).
+    Cluster,
 }
 
 /// As long as the agent's longest interval.
@@ -79,6 +85,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         let section = match part {
             Part::Rate => rate::run(&agent, options)?,
             Part::Churn => churn::run(&agent, options)?,
+            Part::Cluster => cluster::run(&workspace, &agent, options)?,
             Part::Random => random::run(&workspace, &agent, options)?,
         };
         if !section.is_as_expected() {
@@ -117,6 +124,7 @@ impl Part {
         match self {
             Self::Rate => "Connections per second",
             Self::Churn => "Memory under churn",
+            Self::Cluster => "Names in a large cluster",
             Self::Random => "Random cases",
         }
     }
