@@ -33,9 +33,11 @@ use std::{
     env,
     io::Write,
     path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 use anyhow::{Context, bail};
+use serde::Serialize;
 
 pub use self::{
     agent::Agent,
@@ -61,6 +63,21 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
             "there is no {}",
             places.iter().map(|it| it.display().to_string()).collect::<Vec<_>>().join(", nor ")
         ),
+    }
+}
+
+/// Ends a program that others read: writes a summary as a line of JSON to standard output, or the error to standard error.
+pub fn tell(summary: anyhow::Result<impl Serialize>) -> ExitCode {
+    let told = summary.and_then(|summary| {
+        let line = serde_json::to_string(&summary).context("cannot write the summary")?;
+        writeln!(std::io::stdout(), "{line}").context("cannot tell the summary")
+    });
+    match told {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            note(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
     }
 }
 

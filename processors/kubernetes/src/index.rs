@@ -334,8 +334,8 @@ impl Index {
 
     /// Returns whether nodes pass on what reaches them from elsewhere to an address and port.
     pub(crate) fn is_reached_by_nodes(&self, address: IpAddr, port: u16) -> bool {
-        let services = self.backends(address, port).iter().map(|it| &it.service);
-        services.into_iter().any(|it| self.service(it).is_none_or(|it| it.is_reached_by_nodes))
+        let is_reached = |it: &Backend| self.service(&it.service).is_none_or(|it| it.is_reached_by_nodes);
+        self.backends(address, port).iter().any(is_reached)
     }
 
     /// Returns the Service that something outside of pods at an address answers for, such as the API server.

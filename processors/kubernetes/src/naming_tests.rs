@@ -235,6 +235,26 @@ fn a_pod_that_is_over_has_no_address() {
     }
 }
 
+/// An address in the network of a node's pods may still be told of, as long as a node has that network.
+#[test]
+fn networks_of_pods_are_those_of_the_nodes_that_are_there() {
+    let mut cluster = shop();
+    let is_awaited = |cluster: &mut Cluster, server: &str| {
+        cluster.name(&mut from_web(server).build(), Patience::Wait).is_err()
+    };
+    let node = |name: &str, network: &str| json!({ "metadata": { "name": name }, "spec": { "podCIDRs": [network] } });
+    assert!(is_awaited(&mut cluster, "10.244.2.77:80"));
+    assert!(!is_awaited(&mut cluster, "10.244.3.77:80"));
+    cluster.told::<NodeView>(node("kn2", "10.244.3.9/24"));
+    assert!(!is_awaited(&mut cluster, "10.244.2.77:80"), "the node has another network");
+    assert!(is_awaited(&mut cluster, "10.244.3.77:80"));
+    cluster.told::<NodeView>(node("kn3", "10.244.3.0/24"));
+    cluster.gone::<NodeView>("kn2".into());
+    assert!(is_awaited(&mut cluster, "10.244.3.77:80"), "another node has it, too");
+    cluster.gone::<NodeView>("kn3".into());
+    assert!(!is_awaited(&mut cluster, "10.244.3.77:80"));
+}
+
 /// The agent of the client's node reports a connection, too. Whether there is one is told by the pods of the agents' DaemonSet.
 #[test]
 fn what_another_agent_observes_is_marked() {

@@ -11,9 +11,7 @@ mod writer;
 
 use std::{
     collections::BTreeMap,
-    env, fs,
-    io::Write,
-    iter,
+    env, fs, iter,
     path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -79,22 +77,10 @@ struct Summary {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let summary = match env::args().nth(1).and_then(|it| it.parse().ok()) {
+    integration::tell(match env::args().nth(1).and_then(|it| it.parse().ok()) {
         Some(seconds) => run(Duration::from_secs(seconds)).await,
         None => Err(anyhow::anyhow!("usage: large_cluster <seconds of changes>")),
-    };
-    let told = summary.and_then(|summary| {
-        let line = serde_json::to_string(&summary).context("cannot write the summary")?;
-        writeln!(std::io::stdout(), "{line}").context("cannot tell the summary")
-    });
-    match told {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody reads it when standard error is closed.
-            let _told = writeln!(std::io::stderr(), "{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    })
 }
 
 async fn run(changing: Duration) -> anyhow::Result<Summary> {

@@ -55,18 +55,7 @@ struct Counts {
 }
 
 fn main() -> ExitCode {
-    let summary = arguments().and_then(|(seed, rounds)| soak(seed, rounds));
-    let told = summary.and_then(|summary| {
-        let line = serde_json::to_string(&summary).context("cannot write the summary")?;
-        writeln!(std::io::stdout(), "{line}").context("cannot tell the summary")
-    });
-    match told {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            note(&format!("{error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    integration::tell(arguments().and_then(|(seed, rounds)| soak(seed, rounds)))
 }
 
 fn arguments() -> anyhow::Result<(u64, u64)> {
