@@ -50,7 +50,8 @@ impl Addresses {
 
     /// Takes note that a tenant has an address, since some time.
     pub(crate) fn enter(&mut self, address: IpAddr, tenant: Tenant, since: UnixNanos) {
-        let tenancies = self.tenancies.entry(address).or_default();
+        // Most have one tenant.
+        let tenancies = self.tenancies.entry(address).or_insert_with(|| Vec::with_capacity(1));
         match tenancies.iter_mut().find(|it| it.tenant == tenant && it.until.is_none()) {
             Some(known) => known.since = known.since.min(since),
             None => tenancies.push(Tenancy { tenant, since, until: None }),

@@ -3,7 +3,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use regex::Regex;
 
-use crate::config::{Extract, From, Rule};
+use crate::{
+    config::{Extract, From, Rule},
+    texts::Texts,
+};
 
 /// Which labels and annotations become attributes.
 #[derive(Clone, Debug, Default)]
@@ -56,25 +59,25 @@ impl Extraction {
         self.labels.iter().chain(&self.annotations).any(|it| it.from == From::Namespace)
     }
 
-    pub(crate) fn of_pod(&self, metadata: &ObjectMeta) -> Tags {
-        self.of(From::Pod, metadata)
+    pub(crate) fn of_pod(&self, metadata: &ObjectMeta, texts: &Texts) -> Tags {
+        self.of(From::Pod, metadata, texts)
     }
 
-    pub(crate) fn of_namespace(&self, metadata: &ObjectMeta) -> Tags {
-        self.of(From::Namespace, metadata)
+    pub(crate) fn of_namespace(&self, metadata: &ObjectMeta, texts: &Texts) -> Tags {
+        self.of(From::Namespace, metadata, texts)
     }
 
-    pub(crate) fn of_node(&self, metadata: &ObjectMeta) -> Tags {
-        self.of(From::Node, metadata)
+    pub(crate) fn of_node(&self, metadata: &ObjectMeta, texts: &Texts) -> Tags {
+        self.of(From::Node, metadata, texts)
     }
 
-    fn of(&self, from: From, metadata: &ObjectMeta) -> Tags {
+    fn of(&self, from: From, metadata: &ObjectMeta, texts: &Texts) -> Tags {
         let mut tags = Tags::new();
         for (rules, values) in [(&self.labels, &metadata.labels), (&self.annotations, &metadata.annotations)]
         {
             let Some(values) = values else { continue };
             for rule in rules.iter().filter(|it| it.from == from) {
-                rule.add(values, &mut tags);
+                rule.add(values, texts, &mut tags);
             }
         }
         tags
@@ -105,17 +108,17 @@ impl Compiled {
         Ok(Self { from: *from, keys, tag: tag_name.clone(), prefix: format!("k8s.{of}.{what}.") })
     }
 
-    fn add(&self, values: &BTreeMap<String, String>, tags: &mut Tags) {
+    fn add(&self, values: &BTreeMap<String, String>, texts: &Texts, tags: &mut Tags) {
         let Self { from: _, keys, tag, prefix } = self;
-        let mut add = |name: String, value: &str| {
+        let mut add = |name: &str, value: &str| {
             if !name.is_empty() && !value.is_empty() {
-                tags.push((name.into(), value.into()));
+                tags.push((texts.share(name), texts.share(value)));
             }
         };
         match keys {
             Keys::One(key) => {
                 if let Some(value) = values.get(key) {
-                    add(tag.clone().unwrap_or_else(|| format!("{prefix}{key}")), value);
+                    add(&tag.clone().unwrap_or_else(|| format!("{prefix}{key}")), value);
                 }
             }
             Keys::Matching(regex) => {
@@ -129,7 +132,7 @@ impl Compiled {
                         }
                         None => format!("{prefix}{key}"),
                     };
-                    add(name, value);
+                    add(&name, value);
                 }
             }
         }
@@ -185,7 +188,7 @@ mod tests {
         let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let metadata = ObjectMeta { labels: Some(labels.into()), ..ObjectMeta::default() };
         let extraction = Extraction::new(&Extract { labels: vec![rule], ..Extract::default() }).unwrap();
-        let tags = extraction.of_pod(&metadata);
+        let tags = extraction.of_pod(&metadata, &Texts::default());
         let tags: Vec<_> = tags.iter().map(|(name, value)| (&**name, &**value)).collect();
         assert_eq!(tags, expected);
     }

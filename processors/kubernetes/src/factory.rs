@@ -33,7 +33,7 @@ async fn create(mut config: Config, context: Context) -> Result<Box<dyn Processo
     let owners = owner_kinds(&config).into_iter().map(|it| (it.group, it.kind)).collect();
     let heard = Heard::default();
     let client = ClientBuilder::try_from(server(&config).await?)?.with_layer(&heard).build();
-    let watches = Watches::start(client, &config, Reading { extraction, owners });
+    let watches = Watches::start(client, &config, Reading::new(extraction, owners));
     let namer = Namer::new(&config, Instant::now().into_std());
     let instruments = Instruments::new(&context.telemetry);
     Ok(Box::new(KubernetesProcessor::new(namer, watches, heard, instruments)))

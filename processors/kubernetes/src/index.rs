@@ -221,11 +221,11 @@ impl Index {
             if let Some(new) = new {
                 for (key, backend) in new.backends() {
                     if backend.pod.is_none() {
-                        self.lone_backends.entry(key.0).or_default().push(backend.service.clone());
+                        add_one(&mut self.lone_backends, key.0, backend.service.clone());
                     }
-                    self.backends.entry(key).or_default().push(backend);
+                    add_one(&mut self.backends, key, backend);
                 }
-                self.slices_of.entry(new.service_name()).or_default().push(new.name.clone());
+                add_one(&mut self.slices_of, new.service_name(), new.name.clone());
             }
         }
     }
@@ -455,7 +455,7 @@ impl Index {
         let Self { pods, agents, agent: Some((name, agent)), .. } = self else { return };
         let mut add = |pod: &Pod| {
             if let Some(node) = &pod.node {
-                agents.entry(node.clone()).or_default().push(pod.uid);
+                add_one(agents, node.clone(), pod.uid);
             }
         };
         match agent {
@@ -474,7 +474,7 @@ impl Index {
         for port in &pod.host_ports {
             let key = (node.clone(), *port);
             if is_there {
-                self.host_ports.entry(key).or_default().push(pod.uid);
+                add_one(&mut self.host_ports, key, pod.uid);
             } else {
                 remove_one(&mut self.host_ports, &key, |it| *it == pod.uid);
             }
@@ -507,6 +507,11 @@ fn nearest_workload(pod: &Pod) -> Workload {
         None => (Arc::from("Pod"), name.clone()),
     };
     Workload { kind, name: ObjectName { namespace: namespace.clone(), name } }
+}
+
+/// Adds one to what a key has, which for most is one.
+fn add_one<K: Eq + std::hash::Hash, V>(map: &mut Map<K, Vec<V>>, key: K, value: V) {
+    map.entry(key).or_insert_with(|| Vec::with_capacity(1)).push(value);
 }
 
 /// Removes one of what a key has, and the key with the last.

@@ -19,6 +19,7 @@ mod naming;
 mod object;
 mod processor;
 mod store;
+mod texts;
 mod view;
 mod watch;
 

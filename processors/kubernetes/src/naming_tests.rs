@@ -439,7 +439,7 @@ struct Cluster {
 impl Cluster {
     fn new(config: Config) -> Self {
         let owners = owner_kinds(&config).into_iter().map(|it| (it.group, it.kind)).collect();
-        let reading = Reading { extraction: Extraction::new(&config.extract).unwrap(), owners };
+        let reading = Reading::new(Extraction::new(&config.extract).unwrap(), owners);
         Self { naming: Naming::new(&config), reading, now: LATER }
     }
 

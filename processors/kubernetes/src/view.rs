@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use crate::{
     extract::{Extraction, Tags},
     object::{Endpoint, EndpointSlice, Node, ObjectName, Owner, Pod, Service, ServiceIdentity},
+    texts::Texts,
 };
 
 /// The kubelet writes the uid that it gives a static pod into this annotation of the pod's mirror in the API server.
@@ -43,12 +44,32 @@ pub(crate) trait View:
     fn object(self, reading: &Reading) -> Option<Self::Object>;
 }
 
-/// What is to be read of objects.
-#[derive(Clone, Debug)]
+/// What is to be read of objects, and what they have in common.
+#[derive(Debug)]
 pub(crate) struct Reading {
-    pub(crate) extraction: Extraction,
+    extraction: Extraction,
     /// API group and kind of objects that control others and are watched for it.
-    pub(crate) owners: Vec<(String, String)>,
+    owners: Vec<(String, String)>,
+    texts: Texts,
+}
+
+impl Reading {
+    pub(crate) fn new(extraction: Extraction, owners: Vec<(String, String)>) -> Self {
+        Self { extraction, owners, texts: Texts::default() }
+    }
+
+    pub(crate) fn wants_namespaces(&self) -> bool {
+        self.extraction.wants_namespaces()
+    }
+
+    fn share(&self, text: &str) -> Arc<str> {
+        self.texts.share(text)
+    }
+
+    /// Returns a label or an annotation, unless it is empty.
+    fn value(&self, of: Option<&BTreeMap<String, String>>, key: &str) -> Option<Arc<str>> {
+        of?.get(key).filter(|it| !it.is_empty()).map(|it| self.share(it))
+    }
 }
 
 /// Implements [`Resource`] for a view of a kind.
@@ -108,7 +129,7 @@ pub(crate) struct PodView {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct PodSpec {
-    node_name: Option<Arc<str>>,
+    node_name: Option<String>,
     host_network: bool,
     containers: Vec<Container>,
     init_containers: Vec<Container>,
@@ -152,7 +173,7 @@ impl View for PodView {
 
     fn object(self, reading: &Reading) -> Option<Arc<Pod>> {
         let uid = self.key()?;
-        let name = object_name(&self.metadata)?;
+        let name = shared_name(&self.metadata, reading)?;
         let Self { metadata, spec: PodSpec { node_name, host_network, containers, init_containers }, status } =
             self;
         let ports = containers
@@ -167,11 +188,11 @@ impl View for PodView {
         host_ports.sort_unstable();
         host_ports.dedup();
         let PodStatus { phase, pod_ips, start_time } = status;
-        let annotation = |key: &str| value(metadata.annotations.as_ref(), key);
+        let manifest = metadata.annotations.as_ref().and_then(|it| it.get(STATIC_POD_UID));
         Some(Arc::new(Pod {
             uid,
-            cgroup_uid: annotation(STATIC_POD_UID).and_then(|it| Uid::parse(&it)),
-            node: node_name,
+            cgroup_uid: manifest.and_then(|it| Uid::parse(it)),
+            node: node_name.map(|it| reading.share(&it)),
             addresses: if host_network {
                 Vec::new()
             } else {
@@ -181,8 +202,8 @@ impl View for PodView {
             is_over: matches!(phase.as_deref(), Some("Succeeded" | "Failed")),
             since: unix(start_time.as_ref().or(metadata.creation_timestamp.as_ref())),
             owner: owner(&metadata, reading),
-            service: ServiceIdentity::of(&metadata, reading.extraction.well_known_labels),
-            tags: reading.extraction.of_pod(&metadata),
+            service: ServiceIdentity::of(&metadata, reading),
+            tags: reading.extraction.of_pod(&metadata, &reading.texts),
             name,
         }))
     }
@@ -190,9 +211,10 @@ impl View for PodView {
 
 impl ServiceIdentity {
     /// <https://github.com/open-telemetry/semantic-conventions/blob/v1.37.0/docs/non-normative/k8s-attributes.md>
-    fn of(metadata: &ObjectMeta, well_known_labels: bool) -> Self {
-        let annotation = |key: &str| value(metadata.annotations.as_ref(), key);
-        let label = |key: &str| value(metadata.labels.as_ref().filter(|_| well_known_labels), key);
+    fn of(metadata: &ObjectMeta, reading: &Reading) -> Self {
+        let annotation = |key: &str| reading.value(metadata.annotations.as_ref(), key);
+        let labels = metadata.labels.as_ref().filter(|_| reading.extraction.well_known_labels);
+        let label = |key: &str| reading.value(labels, key);
         Self {
             name: annotation("resource.opentelemetry.io/service.name")
                 .or_else(|| label("app.kubernetes.io/instance"))
@@ -256,8 +278,8 @@ impl View for ServiceView {
         object_name(&self.metadata)
     }
 
-    fn object(self, _reading: &Reading) -> Option<Arc<Service>> {
-        let name = self.key()?;
+    fn object(self, reading: &Reading) -> Option<Arc<Service>> {
+        let name = shared_name(&self.metadata, reading)?;
         let Self { metadata, spec: ServiceSpec { cluster_ips, external_ips, ports }, status } = self;
         let ingress = status.load_balancer.ingress.into_iter().filter_map(|it| it.ip);
         let outer: Vec<_> = external_ips.into_iter().chain(ingress).collect();
@@ -316,9 +338,9 @@ impl View for EndpointSliceView {
         object_name(&self.metadata)
     }
 
-    fn object(self, _reading: &Reading) -> Option<Arc<EndpointSlice>> {
-        let name = self.key()?;
-        let service = value(self.metadata.labels.as_ref(), SERVICE_OF_SLICE)?;
+    fn object(self, reading: &Reading) -> Option<Arc<EndpointSlice>> {
+        let name = shared_name(&self.metadata, reading)?;
+        let service = reading.value(self.metadata.labels.as_ref(), SERVICE_OF_SLICE)?;
         let ports = self.ports.unwrap_or_default().into_iter().filter(|it| is_tcp(it.protocol.as_deref()));
         let endpoints = self.endpoints.unwrap_or_default().into_iter().map(|it| Endpoint {
             // Those of a slice of names (`FQDN`) are none.
@@ -375,11 +397,11 @@ impl View for NodeView {
     }
 
     fn object(self, reading: &Reading) -> Option<Arc<Node>> {
-        let name = self.key()?;
+        let name = reading.share(self.metadata.name.as_deref()?);
         let Self { metadata, spec, status } = self;
         // Some are names.
         let own = status.addresses.iter().filter_map(|it| address(&it.address));
-        let annotated = TUNNEL_ADDRESSES.iter().filter_map(|key| value(metadata.annotations.as_ref(), key));
+        let annotated = TUNNEL_ADDRESSES.iter().filter_map(|key| metadata.annotations.as_ref()?.get(*key));
         let tunnels = annotated.filter_map(|it| address(it.split('/').next().unwrap_or_default()));
         let pod_networks: Vec<_> = spec
             .pod_cidrs
@@ -394,10 +416,10 @@ impl View for NodeView {
         addresses.dedup();
         Some(Arc::new(Node {
             addresses,
-            zone: value(metadata.labels.as_ref(), ZONE),
-            region: value(metadata.labels.as_ref(), REGION),
+            zone: reading.value(metadata.labels.as_ref(), ZONE),
+            region: reading.value(metadata.labels.as_ref(), REGION),
             since: unix(metadata.creation_timestamp.as_ref()),
-            tags: reading.extraction.of_node(&metadata),
+            tags: reading.extraction.of_node(&metadata, &reading.texts),
             pod_networks,
             name,
         }))
@@ -420,7 +442,7 @@ impl View for NamespaceView {
     }
 
     fn object(self, reading: &Reading) -> Option<Tags> {
-        Some(reading.extraction.of_namespace(&self.metadata))
+        Some(reading.extraction.of_namespace(&self.metadata, &reading.texts))
     }
 }
 
@@ -488,8 +510,8 @@ fn owner(metadata: &ObjectMeta, reading: &Reading) -> Option<Owner> {
     }
     let is_watched = reading.owners.iter().any(|it| it.0 == group && it.1 == *kind);
     Some(Owner {
-        kind: kind.as_str().into(),
-        name: name.as_str().into(),
+        kind: reading.share(kind),
+        name: reading.share(name),
         watched: Uid::parse(uid).filter(|_| is_watched),
     })
 }
@@ -537,8 +559,10 @@ fn object_name(metadata: &ObjectMeta) -> Option<ObjectName> {
     Some(ObjectName { namespace: namespace?, name: name? })
 }
 
-fn value(of: Option<&BTreeMap<String, String>>, key: &str) -> Option<Arc<str>> {
-    of?.get(key).filter(|it| !it.is_empty()).map(|it| it.as_str().into())
+/// Like [`object_name`], with the namespace that the others in it have too.
+fn shared_name(metadata: &ObjectMeta, reading: &Reading) -> Option<ObjectName> {
+    let namespace = reading.share(metadata.namespace.as_deref()?);
+    Some(ObjectName { namespace, name: Arc::from(metadata.name.as_deref()?) })
 }
 
 fn address(text: &str) -> Option<IpAddr> {

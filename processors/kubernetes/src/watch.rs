@@ -85,7 +85,7 @@ impl Watches {
     /// Begins to watch; [`permissions`] names what.
     pub(crate) fn start(client: Client, config: &Config, reading: Reading) -> Self {
         let (send, told) = mpsc::channel(CAPACITY);
-        let wants_namespaces = reading.extraction.wants_namespaces();
+        let wants_namespaces = reading.wants_namespaces();
         let mut starter = Starter { client, reading: Arc::new(reading), send, tasks: JoinSet::new() };
         let all = watcher::Config::default;
         match config.scope {
