@@ -37,6 +37,11 @@ impl<K: Eq + Hash> EntityCache<K> {
         entity
     }
 
+    /// Forgets all, since they are to be made anew.
+    pub fn clear(&mut self) {
+        self.entities.clear();
+    }
+
     /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entities.is_empty()

@@ -65,6 +65,8 @@ pub(crate) struct Index {
     agent: Option<(ObjectName, Option<Arc<Pod>>)>,
     /// Pods like it, by their nodes: those observe what is on these.
     agents: Map<Arc<str>, Vec<Uid>>,
+    /// How often something changed of which names are made while what is named was there.
+    edition: u64,
     scope: Scope,
     keep: Duration,
 }
@@ -123,6 +125,7 @@ impl Index {
             node_ports: Map::default(),
             agent: None,
             agents: Map::default(),
+            edition: 0,
             keep: config.keep_deleted,
         }
     }
@@ -149,6 +152,15 @@ impl Index {
             }
             if let Some(new) = new.as_ref().filter(|it| !it.is_over) {
                 self.add_agent(new);
+            }
+            if let (Some(old), Some(new)) = (&old, &new)
+                && (&old.service, &old.tags, &old.owner) != (&new.service, &new.tags, &new.owner)
+            {
+                if old.owner != new.owner {
+                    self.workloads.remove(&old.uid);
+                    self.behind.clear();
+                }
+                self.edition += 1;
             }
             match (old, new) {
                 (_, Some(new)) => {
@@ -233,6 +245,12 @@ impl Index {
     /// Takes what was told of nodes.
     pub(crate) fn on_node(&mut self, change: Change<Arc<str>, Arc<Node>>, now: UnixNanos) {
         for (old, new) in self.nodes.apply(change) {
+            let place = |it: &Option<Arc<Node>>| {
+                it.as_ref().map(|it| (it.zone.clone(), it.region.clone(), it.tags.clone()))
+            };
+            if place(&old) != place(&new) {
+                self.edition += 1;
+            }
             for network in new.iter().flat_map(|it| &it.pod_networks) {
                 *self.pod_networks.entry(*network).or_default() += 1;
                 if !self.prefix_lens.contains(&network.prefix_len()) {
@@ -262,7 +280,9 @@ impl Index {
 
     /// Takes what was told of namespaces.
     pub(crate) fn on_namespace(&mut self, change: Change<Arc<str>, Tags>) {
-        self.namespaces.apply(change);
+        if !self.namespaces.apply(change).is_empty() {
+            self.edition += 1;
+        }
     }
 
     /// Forgets what has been gone for long.
@@ -282,6 +302,11 @@ impl Index {
                 self.static_pods.remove(&cgroup_uid);
             }
         }
+    }
+
+    /// Returns a number that is another as soon as something may have another name than before.
+    pub(crate) const fn edition(&self) -> u64 {
+        self.edition
     }
 
     /// Returns whether all objects were told of at least once.

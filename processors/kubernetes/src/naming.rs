@@ -48,6 +48,8 @@ struct Ends {
     /// Networks with a name, the smallest first.
     networks: Vec<(IpNet, Arc<str>)>,
     entities: EntityCache<Key>,
+    /// The edition of the index that these are of.
+    edition: u64,
     /// Pods by their network namespace, where cgroups do not tell.
     namespaces: HashMap<u32, Uid, RandomState>,
     /// The node that the records are of.
@@ -108,6 +110,7 @@ impl Naming {
             ends: Ends {
                 networks,
                 entities: EntityCache::new(config.max_entities),
+                edition: 0,
                 namespaces: HashMap::default(),
                 node,
             },
@@ -370,6 +373,10 @@ impl Ends {
     }
 
     fn entity(&mut self, index: &Index, key: Key) -> Arc<Entity> {
+        if self.edition != index.edition() {
+            self.edition = index.edition();
+            self.entities.clear();
+        }
         self.entities.get(key, |key| key.entity(index))
     }
 

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    extract::Extraction,
+    config::{Extract, Rule},
+    extract::{Extraction, Tags},
     store::Change,
-    view::{EndpointSliceView, NodeView, OwnerView, PodView, Reading, ServiceView, View},
+    view::{EndpointSliceView, NamespaceView, NodeView, OwnerView, PodView, Reading, ServiceView, View},
     watch::owner_kinds,
 };
 
@@ -210,6 +211,44 @@ fn names_are_fixed_at_first_sight() {
     cluster.pod(5, "other", "10.244.2.7", 500, "Running", None);
     check(&mut cluster, seen().closed(CloseReason::Normal), "Deployment shop/web", "StatefulSet shop/db");
     check(&mut cluster, seen().opened(2_000), "Deployment shop/web", "Pod shop/other");
+}
+
+/// Labels of pods, nodes and namespaces change, and a node may be told of after its pods.
+#[test]
+fn what_changes_is_in_the_names_of_connections_that_begin_after() {
+    let labels = ["pod", "namespace", "node"].map(|it| Rule {
+        key: Some("team".to_owned()),
+        key_regex: None,
+        tag_name: Some(format!("{it}.team")),
+        from: serde_json::from_value(json!(it)).unwrap(),
+    });
+    let extract = Extract { labels: labels.into(), ..Extract::default() };
+    let mut cluster = Cluster::new(Config { node: Some("kn1".to_owned()), extract, ..Config::default() });
+    cluster.fill();
+    let team = |name: &str, team: &str| json!({ "name": name, "labels": { "team": team } });
+    let pod = |cluster: &mut Cluster, team: &str| {
+        cluster.told::<PodView>(json!({
+            "metadata": { "uid": uid(3).to_string(), "namespace": "shop", "name": "cart", "labels": { "team": team } },
+            "spec": { "nodeName": "kn3", "containers": [{}] },
+            "status": { "phase": "Running", "podIPs": [{ "ip": "10.244.3.9" }], "startTime": time(1) },
+        }));
+    };
+    let named = |cluster: &mut Cluster, id: u32| {
+        let mut seen = from_web("10.244.3.9:80").id(id).build();
+        cluster.name(&mut seen, Patience::Wait).unwrap();
+        attributes(seen.server.entity.as_deref())
+    };
+    let own = "service_name=cart service_namespace=shop";
+    pod(&mut cluster, "a");
+    let first = format!("pod=cart node=kn3 {own} pod.team=a");
+    assert_eq!(named(&mut cluster, 1), first);
+    cluster.told::<NodeView>(json!({ "metadata": team("kn3", "b") }));
+    assert_eq!(named(&mut cluster, 2), format!("pod=cart node=kn3 {own} node.team=b pod.team=a"));
+    pod(&mut cluster, "c");
+    cluster.told::<NamespaceView>(json!({ "metadata": team("shop", "d") }));
+    let last = format!("pod=cart node=kn3 {own} namespace.team=d node.team=b pod.team=c");
+    assert_eq!(named(&mut cluster, 3), last);
+    assert_eq!(named(&mut cluster, 1), first, "its names are fixed");
 }
 
 /// The address of a pod that is over may be another's at once.
@@ -532,6 +571,12 @@ impl Told for NodeView {
 }
 
 /// Two nodes, a Deployment `web` on the one, a StatefulSet `db` behind a Service on the other.
+impl Told for NamespaceView {
+    fn tell(index: &mut Index, change: Change<Arc<str>, Tags>, _now: UnixNanos) {
+        index.on_namespace(change);
+    }
+}
+
 fn shop() -> Cluster {
     let mut cluster = Cluster::new(Config { node: Some("kn1".to_owned()), ..Config::default() });
     cluster.fill();
