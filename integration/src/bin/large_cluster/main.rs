@@ -33,7 +33,7 @@ use crate::{
     writer::Writer,
 };
 
-const CONFIG: &str = include_str!("../../../configs/large_cluster.yaml");
+const CONFIG: &str = include_str!("../../../configs/kubernetes.yaml");
 
 /// Between two replacements of a pod, which are three writes each: 100 writes a second.
 const PERIOD: Duration = Duration::from_millis(30);
