@@ -18,6 +18,7 @@ mod packages;
 mod soak;
 mod structure;
 mod test;
+mod tools;
 mod workspace;
 
 use std::process::ExitCode;
@@ -55,6 +56,8 @@ enum Task {
     Bench(bench::Options),
     /// Runs for long: many connections, minutes of churn, random cases; writes docs/soak.md.
     Soak(soak::Options),
+    /// Builds the programs that tests run the agent with and no package has, those of a cluster, below target/tools.
+    Tools,
     #[command(name = LOAD_SERVER, hide = true)]
     LoadServer,
 }
@@ -81,6 +84,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::KernelTest(options) => kernel_test::run(options),
         Task::Bench(options) => bench::run(options),
         Task::Soak(options) => soak::run(options),
+        Task::Tools => tools::run(),
         Task::LoadServer => lab::load::serve(),
     }
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use crate::command;
 
 /// A program that comes from a Debian package.
+#[derive(Clone, Copy)]
 pub(crate) struct Tool {
     /// What is run; or the path of another file that the package brings.
     pub(crate) program: &'static str,

@@ -1,0 +1,3 @@
+module ridley/pause
+
+go 1.26.0
