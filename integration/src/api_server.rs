@@ -17,7 +17,7 @@ use crate::{
     poll,
 };
 
-/// Names the folder whose `k8s/bin` has `etcd`, `kube-apiserver`, `kubectl` and the other programs of a cluster.
+/// Names a folder whose `k8s/bin` has the programs of a cluster, instead of what `cargo xtask tools` builds.
 const TOOLS: &str = "RIDLEY_TOOLS";
 /// How long the server may take to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -330,13 +330,14 @@ impl Proxy {
 
 /// Returns the folder of the programs of a cluster.
 pub(crate) fn programs() -> anyhow::Result<PathBuf> {
-    let tools = env::var_os(TOOLS).with_context(|| {
-        format!(
-            "{TOOLS} does not name a folder whose `k8s/bin` has the programs of a cluster; without it `cargo xtask test` leaves \
-             these tests out"
-        )
-    })?;
-    Ok(Path::new(&tools).join("k8s/bin"))
+    if let Some(tools) = env::var_os(TOOLS) {
+        return Ok(Path::new(&tools).join("k8s/bin"));
+    }
+    let own = env::current_exe().context("cannot tell where this program is")?;
+    let built = own.ancestors().map(|it| it.join("tools/k8s/bin")).find(|it| it.is_dir());
+    built.context(
+        "the programs of a cluster are not built; run `cargo xtask tools` (without them `cargo xtask test` leaves these tests out)",
+    )
 }
 
 fn documents(objects: &[Value]) -> anyhow::Result<String> {

@@ -77,7 +77,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// Needs root and the programs that `RIDLEY_TOOLS` names; says what is missing, or what did not come up.
+    /// Needs root and what `cargo xtask tools` builds; says what is missing, or what did not come up.
     pub fn start(groups: ControlGroups, images: &[Image<'_>]) -> anyhow::Result<Self> {
         let programs = api_server::programs()?;
         let traces = Traces { name: world::new_name()? };

@@ -16,6 +16,7 @@ use self::document::Section;
 use crate::{
     command,
     lab::{agent::Agent, machine},
+    tools,
     workspace::Workspace,
 };
 
@@ -60,7 +61,7 @@ enum Part {
     Churn,
     /// The oracle with random cases: no difference may be found.
     Random,
-    /// Names in a large cluster whose pods change: each must be right. Needs the programs of a cluster (`RIDLEY_TOOLS`).
+    /// Names in a large cluster whose pods change: each must be right. Needs `cargo xtask tools`.
     Cluster,
 }
 
@@ -75,12 +76,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             "long runs load kernel programs and make network namespaces, which needs root; run them as root"
         );
     }
+    let is_chosen = |part| options.only.is_empty() || options.only.contains(part);
+    ensure!(
+        !is_chosen(&Part::Cluster) || tools::of_cluster(&workspace)?.is_some(),
+        "the programs of a cluster are not built; run `cargo xtask tools`, or choose other long runs with `--only`"
+    );
     let agent = command::agent(&workspace.target)?;
     let mut disappointed = Vec::new();
-    for part in Part::value_variants() {
-        if !options.only.is_empty() && !options.only.contains(part) {
-            continue;
-        }
+    for part in Part::value_variants().iter().filter(|it| is_chosen(it)) {
         let began = machine::describe(&workspace.root)?;
         let section = match part {
             Part::Rate => rate::run(&agent, options)?,

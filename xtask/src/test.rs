@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use crate::{
     command, kernel_test,
     packages::{self, Tool},
+    tools::{self, Origin},
     workspace::Workspace,
 };
 
@@ -33,13 +34,16 @@ const ORACLE: &str = "oracle";
 /// What only the kernels of virtual machines have the means for, and runs there.
 const IN_MACHINES: &str = "netem";
 
-/// What needs the programs of a cluster, which are in `k8s/bin` of the folder that [`CLUSTER_TOOLS`] names: integration/README.md
-/// lists them.
+/// What needs the programs of a cluster.
 const WITH_CLUSTER: [&str; 2] = ["cluster", "kubernetes"];
-const CLUSTER_TOOLS: &str = "RIDLEY_TOOLS";
 
 /// The tests of [`WITH_CLUSTER`] that need control groups of version 1, which many machines have none of.
 const WITH_FIRST_VERSION: &str = "with_control_groups_of_version_1";
+
+/// Those that need the controllers to be in the tree of version 2, as far as the programs are those that are built here.
+const WITH_SECOND_VERSION: &str = "with_control_groups_of_version_2";
+/// What a node sets limits with.
+const CONTROLLERS: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
 
 /// What these tests call beside the cluster's programs.
 const CALLED_WITH_CLUSTER: &[Tool] =
@@ -98,25 +102,33 @@ fn privileged(workspace: &Workspace, agent: &Path, tools: &Path) -> anyhow::Resu
         "kernel-tests",
         "kernel_tests",
     ]))?;
-    let has_cluster = env::var_os(CLUSTER_TOOLS).is_some();
-    let mut skipped = None;
-    if !has_cluster {
-        eprintln!(
-            "{CLUSTER_TOOLS} names no folder with the programs of a cluster: the tests of {} are left out, and what they prove of \
-             names in a cluster is not proved",
-            WITH_CLUSTER.map(|it| format!("`{it}`")).join(" and ")
-        );
-    } else {
+    let cluster = tools::of_cluster(workspace)?;
+    let mut skipped = Vec::new();
+    if let Some(origin) = cluster {
         packages::install(CALLED_WITH_CLUSTER)?;
-        if !has_first_version()? {
+        let groups = ControlGroups::of_this_machine()?;
+        if !groups.has_first_version {
             eprintln!(
                 "no control groups of version 1 are mounted: the tests `...{WITH_FIRST_VERSION}` are left out"
             );
-            skipped = Some(["--", "--skip", WITH_FIRST_VERSION]);
+            skipped.push(WITH_FIRST_VERSION);
         }
+        if origin == Origin::Built && !groups.has_controllers_in_second_version {
+            eprintln!(
+                "control groups of version 2 lack some of {}: the tests `...{WITH_SECOND_VERSION}` are left out",
+                CONTROLLERS.join(", ")
+            );
+            skipped.push(WITH_SECOND_VERSION);
+        }
+    } else {
+        eprintln!(
+            "the programs of a cluster are not built: the tests of {} are left out, and what they prove of names in a cluster is \
+             not proved; `cargo xtask tools` builds them",
+            WITH_CLUSTER.map(|it| format!("`{it}`")).join(" and ")
+        );
     }
     let is_left_out =
-        |it: &str| it == ORACLE || it == IN_MACHINES || !has_cluster && WITH_CLUSTER.contains(&it);
+        |it: &str| it == ORACLE || it == IN_MACHINES || cluster.is_none() && WITH_CLUSTER.contains(&it);
     let others = integration.tests.iter().filter(|it| !is_left_out(it));
     let test = || {
         let mut command = command::cargo();
@@ -127,14 +139,34 @@ fn privileged(workspace: &Workspace, agent: &Path, tools: &Path) -> anyhow::Resu
     };
     let mut most = test();
     most.args(["--lib", "--bins"]).args(others.flat_map(|it| ["--test", it]));
-    command::run(most.args(skipped.into_iter().flatten()))?;
+    command::run(most.arg("--").args(skipped.into_iter().flat_map(|it| ["--skip", it])))?;
     command::run(test().args(["--test", ORACLE]))
 }
 
-/// Returns whether this machine has hierarchies of control groups of version 1.
-fn has_first_version() -> anyhow::Result<bool> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot tell what is mounted")?;
-    Ok(mounts.lines().any(|line| line.contains(" - cgroup ")))
+/// Control groups that nodes of a cluster can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ControlGroups {
+    has_first_version: bool,
+    has_controllers_in_second_version: bool,
+}
+
+impl ControlGroups {
+    fn of_this_machine() -> anyhow::Result<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot tell what is mounted")?;
+        Ok(Self::of(&mounts, |root| fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default()))
+    }
+
+    /// Tells them by what is mounted, and by the controllers that the tree of version 2 has.
+    fn of(mounts: &str, controllers: impl Fn(&Path) -> String) -> Self {
+        let mounted = |kind: &str| mounts.lines().find(|it| it.contains(&format!(" - {kind} ")));
+        let root = mounted("cgroup2").and_then(|it| it.split(' ').nth(4));
+        let controllers = root.map(|it| controllers(Path::new(it))).unwrap_or_default();
+        let has = |it: &str| controllers.split_whitespace().any(|controller| controller == it);
+        Self {
+            has_first_version: mounted("cgroup").is_some(),
+            has_controllers_in_second_version: CONTROLLERS.into_iter().all(has),
+        }
+    }
 }
 
 /// The search path with one more folder at its end: what is installed comes first.
@@ -143,4 +175,30 @@ fn path_with(folder: &Path) -> OsString {
     let folders = env::split_paths(&path).chain([folder.to_owned()]);
     // Fails only for a folder with a colon in its name, which no search path can hold.
     env::join_paths(folders).unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "24 20 0:21 / /sys/fs/cgroup/memory rw shared:5 - cgroup cgroup rw,memory\n";
+    const SECOND: &str = "25 20 0:22 / /sys/fs/cgroup rw shared:6 - cgroup2 cgroup2 rw\n";
+
+    #[test]
+    fn control_groups_are_told_by_what_is_mounted() {
+        check(&[SECOND], "cpuset cpu io memory hugetlb pids", (false, true));
+        check(&[FIRST, SECOND], "hugetlb", (true, false));
+        check(&[FIRST], "cpuset cpu memory pids", (true, false));
+        check(&[SECOND], "cpuset memory pids", (false, false));
+        check(&[], "", (false, false));
+    }
+
+    #[track_caller]
+    fn check(mounts: &[&str], controllers: &str, expected: (bool, bool)) {
+        let groups = ControlGroups::of(&mounts.concat(), |root| {
+            assert_eq!(root, Path::new("/sys/fs/cgroup"));
+            controllers.to_owned()
+        });
+        assert_eq!((groups.has_first_version, groups.has_controllers_in_second_version), expected);
+    }
 }

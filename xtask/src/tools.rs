@@ -6,6 +6,7 @@
 mod go;
 
 use std::{
+    env,
     ffi::OsString,
     fs,
     os::unix::fs::symlink,
@@ -27,6 +28,9 @@ const FOLDER: &str = "integration/tools";
 
 /// Where programs of a cluster are below the folder of tools.
 const CLUSTER: &str = "k8s/bin";
+
+/// Names a folder of tools to use instead of the one that is built here; `integration` reads it, too.
+const NAMED: &str = "RIDLEY_TOOLS";
 
 /// A Go module, and how it is built.
 struct Module {
@@ -93,6 +97,15 @@ const MODULES: &[Module] = &[
     },
 ];
 
+/// Where the programs of a cluster come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The environment names a folder that has them.
+    Named,
+    /// They were built here.
+    Built,
+}
+
 /// Builds what is not built, or was built from other versions.
 pub(crate) fn run() -> anyhow::Result<()> {
     let workspace = Workspace::load()?;
@@ -114,6 +127,19 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     eprintln!("everything is built, in {}", workspace.tools().display());
     Ok(())
+}
+
+/// Returns where the programs of a cluster come from, or `None` if some are missing, or not those of this tree.
+pub(crate) fn of_cluster(workspace: &Workspace) -> anyhow::Result<Option<Origin>> {
+    if env::var_os(NAMED).is_some() {
+        return Ok(Some(Origin::Named));
+    }
+    for module in MODULES.iter().filter(|it| it.into.starts_with(CLUSTER)) {
+        if !module.is_built(workspace)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Origin::Built))
 }
 
 impl Module {
