@@ -58,7 +58,7 @@ fn main() {
     let started = Instant::now();
     let (mut from, mut n_points, mut n_batches) = (0, 0, 0_u32);
     while let Some((metrics, next)) = aggregate.encode(from, UnixNanos(2)) {
-        n_points += black_box(metrics).n_points();
+        n_points += black_box(metrics).n_items();
         n_batches += 1;
         from = next;
     }

@@ -274,7 +274,7 @@ fn many_links_are_sent_in_several_batches() {
     }
     let (mut from, mut sizes) = (0, Vec::new());
     while let Some((metrics, next)) = links.aggregate.encode(from, UnixNanos(5_000)) {
-        sizes.push(metrics.n_points());
+        sizes.push(metrics.n_items());
         from = next;
     }
     assert_eq!(sizes.iter().sum::<u64>(), 13_000, "thirteen points for each link");
@@ -462,7 +462,8 @@ impl Links {
         let mut from = 0;
         while let Some((metrics, next)) = self.aggregate.encode(from, UnixNanos(5_000)) {
             from = next;
-            let scopes = metrics.resource_metrics.iter().flat_map(|it| &it.scope_metrics);
+            let data = metrics.decode().unwrap();
+            let scopes = data.resource_metrics.iter().flat_map(|it| &it.scope_metrics);
             for metric in scopes.flat_map(|it| &it.metrics) {
                 let name = metric.name.strip_prefix("ridley.link.").unwrap();
                 let name = name.strip_prefix("connections.").unwrap_or(name);
@@ -504,7 +505,8 @@ impl Links {
     /// Returns the least round-trip time of the only link that tells one, in seconds.
     fn min_rtt(&self) -> Option<f64> {
         let (metrics, _next) = self.aggregate.encode(0, UnixNanos(5_000))?;
-        let scopes = metrics.resource_metrics.iter().flat_map(|it| &it.scope_metrics);
+        let data = metrics.decode().unwrap();
+        let scopes = data.resource_metrics.iter().flat_map(|it| &it.scope_metrics);
         let points: Vec<_> = scopes
             .flat_map(|it| &it.metrics)
             .filter_map(|metric| match metric.data.as_ref() {

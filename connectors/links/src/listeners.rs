@@ -326,7 +326,7 @@ mod tests {
         for n in 0..1_001 {
             totals.push(&of(&format!("server-{n}"), 1, 1, 0), Instant::now());
         }
-        let sizes: Vec<_> = totals.encode(UnixNanos(9)).map(|it| it.n_points()).collect();
+        let sizes: Vec<_> = totals.encode(UnixNanos(9)).map(|it| it.n_items()).collect();
         assert_eq!(sizes, [1_000, 1_000, 1_000, 1_000, 4]);
     }
 
@@ -368,7 +368,8 @@ mod tests {
     fn values(totals: &ListenerTotals) -> BTreeMap<(String, String), i64> {
         let mut found = BTreeMap::new();
         let batches: Vec<_> = totals.encode(UnixNanos(9)).collect();
-        let resources = batches.iter().flat_map(|it| &*it.resource_metrics);
+        let data: Vec<_> = batches.iter().map(|it| it.decode().unwrap()).collect();
+        let resources = data.iter().flat_map(|it| &it.resource_metrics);
         for metric in resources.flat_map(|it| &it.scope_metrics).flat_map(|it| &it.metrics) {
             let Some(Data::Sum(sum)) = &metric.data else { panic!("{}", metric.name) };
             assert_eq!(sum.is_monotonic, !metric.name.contains("queue"), "{}", metric.name);

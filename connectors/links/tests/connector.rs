@@ -5,7 +5,7 @@ use std::time::Duration;
 use component_test::{Compliance, Harness, flow, flows, listener, listeners};
 use links_connector::factory;
 use model::{Batch, CloseReason, Listener, Traffic};
-use opentelemetry_proto::tonic::metrics::v1::{NumberDataPoint, metric, number_data_point};
+use opentelemetry_proto::tonic::metrics::v1::{Metric, NumberDataPoint, metric, number_data_point};
 use tokio::time;
 
 #[tokio::test(start_paused = true)]
@@ -178,8 +178,7 @@ async fn servers_that_there_is_no_room_for_are_counted() {
 
 /// Returns what is told of the one server: drops, length and limit of its queue.
 fn listening(batch: &Batch) -> [i64; 3] {
-    let Batch::Metrics(metrics) = batch else { panic!("{batch:?}") };
-    let metrics = &metrics.resource_metrics[0].scope_metrics[0].metrics;
+    let metrics = metrics(batch);
     ["drops", "queue.length", "queue.limit"].map(|name| {
         let metric = metrics.iter().find(|it| it.name == format!("ridley.listener.{name}"));
         match metric.and_then(|it| it.data.as_ref()) {
@@ -205,11 +204,16 @@ fn time(batch: &Batch) -> u64 {
     points(batch)[0].time_unix_nano
 }
 
-fn points(batch: &Batch) -> &[NumberDataPoint] {
-    let Batch::Metrics(metrics) = batch else { panic!("{batch:?}") };
-    let metrics = &metrics.resource_metrics[0].scope_metrics[0].metrics;
-    match metrics.iter().find(|it| it.name == "ridley.link.bytes").and_then(|it| it.data.as_ref()) {
-        Some(metric::Data::Sum(sum)) => &sum.data_points,
+fn points(batch: &Batch) -> Vec<NumberDataPoint> {
+    let bytes = metrics(batch).into_iter().find(|it| it.name == "ridley.link.bytes");
+    match bytes.and_then(|it| it.data) {
+        Some(metric::Data::Sum(sum)) => sum.data_points,
         other => panic!("{other:?}"),
     }
+}
+
+fn metrics(batch: &Batch) -> Vec<Metric> {
+    let Batch::Metrics(metrics) = batch else { panic!("{batch:?}") };
+    let data = metrics.decode().expect("the connector made it");
+    data.resource_metrics[0].scope_metrics[0].metrics.clone()
 }

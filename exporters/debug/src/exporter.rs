@@ -81,6 +81,9 @@ impl DebugExporter {
                     Some(Batch::Listeners(listeners)) => {
                         self.print(listeners.records.iter().filter_map(listener_line));
                     }
+                    Some(other @ (Batch::Traces(_) | Batch::Logs(_))) => {
+                        self.instruments.wrong_signal.add(other.n_items());
+                    }
                     None => break,
                 },
                 () = sleep_until(due), if due.is_some() => {
@@ -97,8 +100,12 @@ impl DebugExporter {
     }
 
     fn take(&mut self, metrics: &Metrics) {
-        let n_points = metrics.n_points();
-        let ignored = self.links.push(metrics);
+        let n_points = metrics.n_items();
+        let Ok(data) = metrics.decode() else {
+            self.instruments.malformed.add(n_points);
+            return;
+        };
+        let ignored = self.links.push(&data);
         self.pending |= n_points > ignored.unknown;
         self.instruments.ignored(ignored);
     }

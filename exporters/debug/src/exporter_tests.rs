@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use component::{Kind, Output, Registry, ShutdownTrigger, Telemetry, channel};
 use component_test::{flow, flows, value};
+use model::Metrics;
+use opentelemetry_proto::tonic::metrics::v1::MetricsData;
 
 use super::*;
 use crate::{
@@ -30,7 +32,7 @@ async fn flow_records_are_lines() {
 #[tokio::test]
 async fn the_end_shows_what_no_table_has_shown() {
     let mut run = Run::start(PRINTING);
-    run.send(Batch::Metrics(metrics([bytes(0, 10, "request", 50)]))).await;
+    run.send(batch(metrics([bytes(0, 10, "request", 50)]))).await;
     let expected = "\
 00:00:10  1 link  0 open  5 B/s requested  0 B/s answered
 CLIENT  SERVER  PORT  REQUEST  RESPONSE  OPEN  OPENED  CLOSED  FAILED  RESENT  RTT
@@ -44,8 +46,8 @@ curl    nginx    443    5 B/s         -     -       -       -       -       -   
 #[tokio::test(start_paused = true)]
 async fn a_round_of_metrics_is_one_table() {
     let mut run = Run::start(PRINTING);
-    run.send(Batch::Metrics(metrics([bytes(0, 10, "request", 50)]))).await;
-    run.send(Batch::Metrics(metrics([bytes(0, 10, "response", 70)]))).await;
+    run.send(batch(metrics([bytes(0, 10, "request", 50)]))).await;
+    run.send(batch(metrics([bytes(0, 10, "response", 70)]))).await;
     time::sleep(FIRST_SETTLE + SETTLE).await;
     assert_eq!(run.tables(), 1);
 }
@@ -54,9 +56,9 @@ async fn a_round_of_metrics_is_one_table() {
 #[tokio::test(start_paused = true)]
 async fn the_first_table_waits_for_what_was_found() {
     let mut run = Run::start(PRINTING);
-    run.send(Batch::Metrics(metrics([bytes(0, 10, "request", 50)]))).await;
+    run.send(batch(metrics([bytes(0, 10, "request", 50)]))).await;
     time::sleep(FIRST_SETTLE / 2).await;
-    run.send(Batch::Metrics(metrics([bytes(0, 11, "request", 60)]))).await;
+    run.send(batch(metrics([bytes(0, 11, "request", 60)]))).await;
     assert_eq!(run.tables(), 0);
     time::sleep(FIRST_SETTLE).await;
     assert_eq!(run.tables(), 1);
@@ -66,7 +68,7 @@ async fn the_first_table_waits_for_what_was_found() {
 async fn tables_are_no_more_frequent_than_the_interval() {
     let mut run = Run::start(PRINTING);
     for second in 1..=20 {
-        run.send(Batch::Metrics(metrics([bytes(0, second, "request", 1)]))).await;
+        run.send(batch(metrics([bytes(0, second, "request", 1)]))).await;
         time::sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(run.tables(), 4);
@@ -77,7 +79,7 @@ async fn tables_are_no_more_frequent_than_the_interval() {
 async fn a_table_is_not_put_off() {
     let mut run = Run::start(Display { interval: SETTLE, ..PRINTING });
     for second in 1..=20 {
-        run.send(Batch::Metrics(metrics([bytes(0, second, "request", 1)]))).await;
+        run.send(batch(metrics([bytes(0, second, "request", 1)]))).await;
         time::sleep(SETTLE * 95 / 100).await;
     }
     assert!(run.tables() >= 9, "{} tables", run.tables());
@@ -88,7 +90,7 @@ async fn metrics_of_something_else_draw_nothing() {
     let mut run = Run::start(PRINTING);
     let mut metric = bytes(0, 10, "request", 50);
     metric.name = "process.cpu.time".to_owned();
-    run.send(Batch::Metrics(metrics([metric]))).await;
+    run.send(batch(metrics([metric]))).await;
     time::sleep(FIRST_SETTLE * 2).await;
     assert_eq!(run.tables(), 0);
     assert_eq!(run.finish().await, "");
@@ -111,7 +113,7 @@ async fn a_table_is_not_higher_than_the_terminal() {
             rename(&mut metric, &format!("client {n}"));
             metric
         };
-        run.send(Batch::Metrics(metrics((0..19).map(numbered)))).await;
+        run.send(batch(metrics((0..19).map(numbered)))).await;
         run.wait_for_tables(1).await;
         let text = run.finish().await;
         let (_, table) = text.split_once("\u{1b}[J").unwrap();
@@ -123,7 +125,7 @@ async fn a_table_is_not_higher_than_the_terminal() {
 #[tokio::test]
 async fn a_terminal_is_redrawn_in_place() {
     let mut run = Run::start(REDRAWING);
-    run.send(Batch::Metrics(metrics([bytes(0, 10, "request", 50)]))).await;
+    run.send(batch(metrics([bytes(0, 10, "request", 50)]))).await;
     run.wait_for_tables(1).await;
     let expected = "\
 waiting for the first connections
@@ -139,12 +141,12 @@ curl    nginx    443    5 B/s         -     -       -    -
 #[tokio::test]
 async fn the_last_tables_are_printed_below() {
     let mut run = Run::start(REDRAWING);
-    run.send(Batch::Metrics(metrics([bytes(0, 10, "request", 50)]))).await;
+    run.send(batch(metrics([bytes(0, 10, "request", 50)]))).await;
     run.wait_for_tables(1).await;
     run.trigger.request(Instant::now());
-    run.send(Batch::Metrics(metrics([bytes(0, 11, "request", 60)]))).await;
+    run.send(batch(metrics([bytes(0, 11, "request", 60)]))).await;
     run.wait_for_tables(2).await;
-    run.send(Batch::Metrics(metrics([bytes(0, 12, "request", 80)]))).await;
+    run.send(batch(metrics([bytes(0, 12, "request", 80)]))).await;
     let text = run.finish().await;
     let (_, last) = text.split_once("    5 B/s         -     -       -    -\n").unwrap();
     let expected = "
@@ -164,7 +166,7 @@ curl    nginx    443   20 B/s         -     -       -    -
 async fn a_table_does_not_replace_flow_records() {
     let mut run = Run::start(Display { redraw: true, ..PRINTING });
     run.send(flows([flow().no_id()])).await;
-    run.send(Batch::Metrics(metrics([bytes(0, 10, "request", 50)]))).await;
+    run.send(batch(metrics([bytes(0, 10, "request", 50)]))).await;
     let text = run.finish().await;
     assert!(!text.contains('\u{1b}'), "{text:?}");
 }
@@ -185,7 +187,7 @@ async fn a_closed_output_is_no_failure() {
     while run.value("ridley.dropped.items", &[("reason", "output_closed")]) == 0 {
         run.send(flows([flow()])).await;
     }
-    run.send(Batch::Metrics(metrics([bytes(0, 10, "request", 50)]))).await;
+    run.send(batch(metrics([bytes(0, 10, "request", 50)]))).await;
     let registry = Arc::clone(&run.registry);
     assert_eq!(run.finish().await, "");
     assert_eq!(value(&registry, "ridley.debug.skipped.tables", &[]), 1);
@@ -246,4 +248,8 @@ impl Run {
         task.await.unwrap().unwrap();
         out.text()
     }
+}
+
+fn batch(data: MetricsData) -> Batch {
+    Batch::Metrics(Metrics::new(data.resource_metrics))
 }

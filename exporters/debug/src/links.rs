@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use model::{Metrics, UnixNanos};
+use model::UnixNanos;
 use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value},
-    metrics::v1::{HistogramDataPoint, NumberDataPoint, metric::Data, number_data_point},
+    metrics::v1::{HistogramDataPoint, MetricsData, NumberDataPoint, metric::Data, number_data_point},
 };
 
 use crate::text::{self, printable};
@@ -133,7 +133,7 @@ impl Measure {
 
 impl Links {
     /// Takes a batch; the points of one link and one time may come in any order, and in several batches.
-    pub(crate) fn push(&mut self, metrics: &Metrics) -> Ignored {
+    pub(crate) fn push(&mut self, metrics: &MetricsData) -> Ignored {
         let mut ignored = Ignored::default();
         let resources = metrics.resource_metrics.iter();
         for metric in resources.flat_map(|it| &it.scope_metrics).flat_map(|it| &it.metrics) {

@@ -231,10 +231,10 @@ pub(crate) fn bytes(start_secs: u64, time_secs: u64, direction: &str, total: i64
     sum(BYTES, start_secs, time_secs, &[("direction", direction)], total)
 }
 
-pub(crate) fn metrics(metrics: impl IntoIterator<Item = Metric>) -> Metrics {
+pub(crate) fn metrics(metrics: impl IntoIterator<Item = Metric>) -> MetricsData {
     let metrics = metrics.into_iter().collect();
     let scope_metrics = vec![ScopeMetrics { metrics, ..ScopeMetrics::default() }];
-    Metrics::new(vec![ResourceMetrics { scope_metrics, ..ResourceMetrics::default() }])
+    MetricsData { resource_metrics: vec![ResourceMetrics { scope_metrics, ..ResourceMetrics::default() }] }
 }
 
 fn sum(name: &str, start_secs: u64, time_secs: u64, more: &[(&str, &str)], total: i64) -> Metric {

@@ -8,6 +8,8 @@ use crate::{links::Ignored, screen::NotShown};
 pub(crate) struct Instruments {
     unknown: Counter,
     over_budget: Counter,
+    pub(crate) malformed: Counter,
+    pub(crate) wrong_signal: Counter,
     slow: Counter,
     closed: Counter,
     tables: Counter,
@@ -19,6 +21,8 @@ impl Instruments {
         Self {
             unknown: telemetry.dropped(Signal::Metrics, "not_a_link"),
             over_budget: telemetry.dropped(Signal::Metrics, "too_many_links"),
+            malformed: telemetry.dropped(Signal::Metrics, "malformed"),
+            wrong_signal: telemetry.dropped(Signal::Metrics, "wrong_signal"),
             slow: telemetry.dropped(Signal::Flows, "output_slow"),
             closed: telemetry.dropped(Signal::Flows, "output_closed"),
             tables: telemetry.counter("ridley.debug.tables", "{table}", "Tables printed.", &[]),

@@ -40,7 +40,7 @@ impl FileExporter {
                     instruments.unwritten_listeners.add(n_items);
                     continue;
                 }
-                Batch::Metrics(_) => {
+                Batch::Metrics(_) | Batch::Traces(_) | Batch::Logs(_) => {
                     instruments.wrong_signal.add(n_items);
                     continue;
                 }

@@ -8,10 +8,10 @@ use std::{
 };
 
 use component::{BoxError, BoxFuture, Context, Exporter, Input, Registry, Shutdown};
-use model::{Batch, Metrics, UnixNanos, n_points};
+use model::{Batch, UnixNanos, n_points};
 use opentelemetry_proto::tonic::{
     common::v1::{InstrumentationScope, KeyValue},
-    metrics::v1::Metric,
+    metrics::v1::{Metric, MetricsData},
     resource::v1::Resource,
 };
 use tokio::{
@@ -106,8 +106,11 @@ impl PrometheusExporter {
         loop {
             tokio::select! {
                 batch = input.recv() => match batch {
-                    Some(Batch::Metrics(metrics)) => shared.take(&metrics, without_scope_info).await,
-                    Some(other) => shared.refuse(other.n_items()),
+                    Some(Batch::Metrics(metrics)) => match metrics.decode() {
+                        Ok(data) => shared.take(&data, without_scope_info).await,
+                        Err(_undecodable) => shared.refuse(DropReason::Malformed, metrics.n_items()),
+                    },
+                    Some(other) => shared.refuse(DropReason::WrongSignal, other.n_items()),
                     None => break,
                 },
                 _ = sweeps.tick() => shared.sweep().await,
@@ -157,8 +160,8 @@ impl Shared {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn take(&self, metrics: &Metrics, without_scope_info: bool) {
-        for resource_metrics in &*metrics.resource_metrics {
+    async fn take(&self, data: &MetricsData, without_scope_info: bool) {
+        for resource_metrics in &data.resource_metrics {
             let identity = Identity::of(resource_metrics.resource.as_ref());
             if !identity.others.is_empty() {
                 let source = Source { labels: identity.labels.clone(), is_own: false };
@@ -192,10 +195,10 @@ impl Shared {
         }
     }
 
-    /// Counts items of a signal that the exporter does not take.
-    fn refuse(&self, n_items: u64) {
+    /// Counts items of a batch that the exporter cannot take.
+    fn refuse(&self, reason: DropReason, n_items: u64) {
         let mut drops = Drops::default();
-        drops.add(DropReason::WrongSignal, n_items);
+        drops.add(reason, n_items);
         self.instruments.add(drops, self.store().n_series());
     }
 

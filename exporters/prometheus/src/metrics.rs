@@ -8,7 +8,7 @@ pub(crate) enum DropReason {
     DeltaTemporality,
     /// An exponential histogram, which the text formats cannot say.
     ExponentialHistogram,
-    /// A point that contradicts itself.
+    /// A point that contradicts itself, or that is none.
     Malformed,
     /// A metric whose name has no letter or digit.
     InvalidName,

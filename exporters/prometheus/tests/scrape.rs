@@ -99,7 +99,7 @@ async fn a_large_answer_is_complete() {
 async fn a_metric_with_many_points_is_taken_whole() {
     let (harness, address) = start("").await;
     let Batch::Metrics(metrics) = counters(&[("a", 1)]) else { panic!("metrics") };
-    let mut resource_metrics = (*metrics.resource_metrics).clone();
+    let mut resource_metrics = metrics.decode().unwrap().resource_metrics.clone();
     if let Some(Data::Sum(sum)) = &mut resource_metrics[0].scope_metrics[0].metrics[0].data {
         let point = sum.data_points[0].clone();
         let of =
@@ -181,7 +181,7 @@ async fn a_port_in_use_is_named_with_the_setting() {
 async fn resources_and_scopes_become_labels() {
     let (harness, address) = start("without_scope_info: false").await;
     let Batch::Metrics(metrics) = counters(&[("requests", 3)]) else { panic!("metrics") };
-    let mut resource_metrics = (*metrics.resource_metrics).clone();
+    let mut resource_metrics = metrics.decode().unwrap().resource_metrics.clone();
     let attributes = [
         ("service.name", "api"),
         ("service.namespace", "shop"),

@@ -154,6 +154,8 @@ impl Compliance {
                     });
                 }
                 Signal::Metrics => expect("metrics", |it| matches!(it, Batch::Metrics(_))),
+                Signal::Traces => expect("traces", |it| matches!(it, Batch::Traces(_))),
+                Signal::Logs => expect("logs", |it| matches!(it, Batch::Logs(_))),
             }
         }
         let outcome = self.run(&self.input).await;

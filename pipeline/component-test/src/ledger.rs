@@ -1,8 +1,8 @@
 use component::{Kind, Registry};
-use model::{Metrics, UnixNanos};
+use model::UnixNanos;
 use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value},
-    metrics::v1::{Metric, NumberDataPoint, metric, number_data_point},
+    metrics::v1::{Metric, MetricsData, NumberDataPoint, metric, number_data_point},
 };
 
 /// What a component says that it did with the items that reached it.
@@ -46,12 +46,12 @@ pub fn value(registry: &Registry, name: &str, attributes: &[(&str, &str)]) -> i6
         .sum()
 }
 
-pub(crate) fn collect(registry: &Registry) -> Metrics {
+pub(crate) fn collect(registry: &Registry) -> MetricsData {
     registry.collect(UnixNanos(0), UnixNanos(1))
 }
 
-pub(crate) fn metrics(metrics: &Metrics) -> impl Iterator<Item = &Metric> {
-    metrics.resource_metrics.iter().flat_map(|it| &it.scope_metrics).flat_map(|it| &it.metrics)
+pub(crate) fn metrics(data: &MetricsData) -> impl Iterator<Item = &Metric> {
+    data.resource_metrics.iter().flat_map(|it| &it.scope_metrics).flat_map(|it| &it.metrics)
 }
 
 fn points(metric: &Metric) -> &[NumberDataPoint] {

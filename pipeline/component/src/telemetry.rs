@@ -6,12 +6,12 @@ use std::{
     },
 };
 
-use model::{Metrics, Signal, UnixNanos};
+use model::{Signal, UnixNanos};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
     metrics::v1::{
-        AggregationTemporality, Gauge as GaugeData, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics,
-        Sum, metric, number_data_point,
+        AggregationTemporality, Gauge as GaugeData, Metric, MetricsData, NumberDataPoint, ResourceMetrics,
+        ScopeMetrics, Sum, metric, number_data_point,
     },
 };
 
@@ -112,7 +112,7 @@ impl Registry {
     }
 
     /// Returns the present values as cumulative OpenTelemetry metrics.
-    pub fn collect(&self, start: UnixNanos, now: UnixNanos) -> Metrics {
+    pub fn collect(&self, start: UnixNanos, now: UnixNanos) -> MetricsData {
         let instruments = self.lock();
         let mut metrics: Vec<Metric> = Vec::new();
         for (key, instrument) in &*instruments {
@@ -127,10 +127,8 @@ impl Registry {
             }
         }
         let scope = InstrumentationScope { name: "ridley".to_owned(), ..Default::default() };
-        Metrics::new(vec![ResourceMetrics {
-            scope_metrics: vec![ScopeMetrics { scope: Some(scope), metrics, ..Default::default() }],
-            ..Default::default()
-        }])
+        let scope_metrics = vec![ScopeMetrics { scope: Some(scope), metrics, ..Default::default() }];
+        MetricsData { resource_metrics: vec![ResourceMetrics { scope_metrics, ..Default::default() }] }
     }
 
     /// Returns what was dropped so far, by component.
@@ -314,6 +312,8 @@ impl Telemetry {
 
 #[cfg(test)]
 mod tests {
+    use model::OtlpData;
+
     use super::*;
 
     /// Two handles of one component count into one series, whoever asked first.
@@ -325,7 +325,7 @@ mod tests {
         telemetry.dropped(Signal::Flows, "full").add(3);
         telemetry.dropped(Signal::Flows, "late").add(1);
         assert_eq!(telemetry.dropped(Signal::Flows, "full").value(), 5);
-        assert_eq!(registry.collect(UnixNanos(1), UnixNanos(2)).n_points(), 2);
+        assert_eq!(registry.collect(UnixNanos(1), UnixNanos(2)).n_items(), 2);
     }
 
     #[test]
@@ -349,6 +349,6 @@ mod tests {
         first.gauge("held", "{item}", "", &[]).set(1);
         second.gauge("held", "{item}", "", &[]).set(2);
         assert_eq!(first.gauge("held", "{item}", "", &[]).value(), 1);
-        assert_eq!(registry.collect(UnixNanos(1), UnixNanos(2)).n_points(), 2);
+        assert_eq!(registry.collect(UnixNanos(1), UnixNanos(2)).n_items(), 2);
     }
 }

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Flows, Listeners, Metrics};
+use crate::{Flows, Listeners, Logs, Metrics, Traces};
 
 /// The kind of data a pipeline carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -12,17 +12,23 @@ pub enum Signal {
     Flows,
     /// OpenTelemetry metrics.
     Metrics,
+    /// OpenTelemetry spans.
+    Traces,
+    /// OpenTelemetry log records.
+    Logs,
 }
 
 impl Signal {
     /// Every signal, in the order documents list them.
-    pub const ALL: [Self; 2] = [Self::Flows, Self::Metrics];
+    pub const ALL: [Self; 4] = [Self::Flows, Self::Metrics, Self::Traces, Self::Logs];
 
     /// Returns the name used in configuration and in attributes.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Flows => "flows",
             Self::Metrics => "metrics",
+            Self::Traces => "traces",
+            Self::Logs => "logs",
         }
     }
 }
@@ -44,6 +50,10 @@ pub enum Batch {
     Listeners(Listeners),
     /// OpenTelemetry metrics.
     Metrics(Metrics),
+    /// OpenTelemetry spans.
+    Traces(Traces),
+    /// OpenTelemetry log records.
+    Logs(Logs),
 }
 
 impl Batch {
@@ -52,15 +62,20 @@ impl Batch {
         match self {
             Self::Flows(_) | Self::Listeners(_) => Signal::Flows,
             Self::Metrics(_) => Signal::Metrics,
+            Self::Traces(_) => Signal::Traces,
+            Self::Logs(_) => Signal::Logs,
         }
     }
 
-    /// Returns how many items are inside: flow records, reports on listening sockets, or metric data points.
+    /// Returns how many items are inside: flow records, reports on listening sockets, metric data points, spans or log
+    /// records.
     pub fn n_items(&self) -> u64 {
         match self {
             Self::Flows(flows) => flows.records.len() as u64,
             Self::Listeners(listeners) => listeners.records.len() as u64,
-            Self::Metrics(metrics) => metrics.n_points(),
+            Self::Metrics(metrics) => metrics.n_items(),
+            Self::Traces(traces) => traces.n_items(),
+            Self::Logs(logs) => logs.n_items(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The signals that travel through a Ridley pipeline.
 //!
 //! A [`Batch`] is what one component hands to the next: [`Flows`] and [`Listeners`], this project's own signal, or
-//! [`Metrics`] in the OpenTelemetry data model. This crate does no I/O and knows no runtime.
+//! [`Metrics`], [`Traces`] and [`Logs`] of OpenTelemetry. This crate does no I/O and knows no runtime.
 
 #![forbid(unsafe_code)]
 
@@ -13,9 +13,10 @@ mod entity_cache;
 mod flow;
 mod id;
 mod listener;
-mod metrics;
 mod names;
+mod otlp;
 mod time;
+mod wire;
 
 pub use self::{
     batch::{Batch, Signal},
@@ -28,7 +29,8 @@ pub use self::{
     },
     id::ConnectionId,
     listener::{Listener, Listeners},
-    metrics::{Metrics, n_points},
     names::{FixedNames, Names},
+    otlp::{Logs, Metrics, Otlp, OtlpData, Traces, n_points},
     time::{Interval, UnixNanos},
+    wire::Malformed,
 };

@@ -73,7 +73,9 @@ impl KubernetesProcessor {
                         self.namer.push_listener(listener, now, &mut self.named);
                     }
                 }
-                Event::Batch(Some(batch @ Batch::Metrics(_))) => output.send(batch).await?,
+                Event::Batch(Some(batch @ (Batch::Metrics(_) | Batch::Traces(_) | Batch::Logs(_)))) => {
+                    output.send(batch).await?;
+                }
                 Event::Batch(None) => {
                     is_closed = true;
                     self.namer.close(now);

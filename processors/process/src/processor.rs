@@ -38,7 +38,7 @@ impl ProcessProcessor {
                         self.naming.name_listener(listener);
                     }
                 }
-                Batch::Metrics(_) => {}
+                Batch::Metrics(_) | Batch::Traces(_) | Batch::Logs(_) => {}
             }
             output.send(batch).await?;
         }

@@ -144,7 +144,7 @@ impl Recording {
         outcome.result.expect("the recording has no mistake");
         let flows = |batch| match batch {
             Batch::Flows(flows) => flows.records,
-            Batch::Listeners(_) | Batch::Metrics(_) => Vec::new(),
+            _ => Vec::new(),
         };
         outcome.batches.into_iter().flat_map(flows).collect()
     }

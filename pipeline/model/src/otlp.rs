@@ -1,0 +1,227 @@
+use std::{fmt::Debug, sync::Arc};
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::{
+    logs::v1::{LogsData, ResourceLogs},
+    metrics::v1::{Metric, MetricsData, ResourceMetrics, metric::Data as MetricData},
+    trace::v1::{ResourceSpans, TracesData},
+};
+use prost::{DecodeError, Message};
+
+use crate::{
+    Signal,
+    wire::{self, Malformed},
+};
+
+/// A batch of OpenTelemetry metrics.
+pub type Metrics = Otlp<MetricsData>;
+/// A batch of OpenTelemetry spans.
+pub type Traces = Otlp<TracesData>;
+/// A batch of OpenTelemetry log records.
+pub type Logs = Otlp<LogsData>;
+
+/// The data of one signal of OTLP: the message that an export request is, too.
+pub trait OtlpData: Message + Default + Clone + PartialEq + 'static {
+    /// What it has one of for each resource.
+    type Resource;
+
+    /// The signal.
+    const SIGNAL: Signal;
+    /// Fields from the message to the items that are counted; at each step one of several.
+    const ITEMS: &'static [&'static [u32]];
+
+    /// Makes the message.
+    fn of(resources: Vec<Self::Resource>) -> Self;
+
+    /// Returns how many spans, log records or data points are inside.
+    fn n_items(&self) -> usize;
+}
+
+impl OtlpData for MetricsData {
+    type Resource = ResourceMetrics;
+
+    const SIGNAL: Signal = Signal::Metrics;
+    const ITEMS: &'static [&'static [u32]] = &[&[1], &[2], &[2], &[5, 7, 9, 10, 11], &[1]];
+
+    fn of(resource_metrics: Vec<ResourceMetrics>) -> Self {
+        Self { resource_metrics }
+    }
+
+    fn n_items(&self) -> usize {
+        let scopes = self.resource_metrics.iter().flat_map(|it| &it.scope_metrics);
+        scopes.flat_map(|it| &it.metrics).map(n_points).sum()
+    }
+}
+
+impl OtlpData for TracesData {
+    type Resource = ResourceSpans;
+
+    const SIGNAL: Signal = Signal::Traces;
+    const ITEMS: &'static [&'static [u32]] = &[&[1], &[2], &[2]];
+
+    fn of(resource_spans: Vec<ResourceSpans>) -> Self {
+        Self { resource_spans }
+    }
+
+    fn n_items(&self) -> usize {
+        self.resource_spans.iter().flat_map(|it| &it.scope_spans).map(|it| it.spans.len()).sum()
+    }
+}
+
+impl OtlpData for LogsData {
+    type Resource = ResourceLogs;
+
+    const SIGNAL: Signal = Signal::Logs;
+    const ITEMS: &'static [&'static [u32]] = &[&[1], &[2], &[2]];
+
+    fn of(resource_logs: Vec<ResourceLogs>) -> Self {
+        Self { resource_logs }
+    }
+
+    fn n_items(&self) -> usize {
+        self.resource_logs.iter().flat_map(|it| &it.scope_logs).map(|it| it.log_records.len()).sum()
+    }
+}
+
+/// A batch of one OTLP signal; cloning it shares the payload.
+///
+/// What came from elsewhere stays encoded until a component looks inside, and what a component made is encoded when it
+/// leaves. Two are equal if they have the same form.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Otlp<D> {
+    form: Form<D>,
+    n_items: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Form<D> {
+    Encoded(Bytes),
+    Decoded(Arc<D>),
+}
+
+impl<D: OtlpData> Otlp<D> {
+    /// Wraps what a component made, one entry for each resource.
+    pub fn new(resources: Vec<D::Resource>) -> Self {
+        let data = D::of(resources);
+        let n_items = data.n_items() as u64;
+        Self { form: Form::Decoded(Arc::new(data)), n_items }
+    }
+
+    /// Wraps an encoded export request.
+    ///
+    /// # Errors
+    ///
+    /// Its outer messages, down to what is counted, are none. What is inside of items is not looked at.
+    pub fn from_encoded(request: Bytes) -> Result<Self, Malformed> {
+        let n_items = wire::count(&request, D::ITEMS)?;
+        Ok(Self { form: Form::Encoded(request), n_items })
+    }
+
+    /// Returns how many spans, log records or data points are inside.
+    pub const fn n_items(&self) -> u64 {
+        self.n_items
+    }
+
+    /// Returns the payload as an export request.
+    pub fn encode(&self) -> Bytes {
+        match &self.form {
+            Form::Encoded(request) => request.clone(),
+            Form::Decoded(data) => data.encode_to_vec().into(),
+        }
+    }
+
+    /// Returns what is inside.
+    ///
+    /// # Errors
+    ///
+    /// It came encoded, and something within an item is not as OTLP has it.
+    pub fn decode(&self) -> Result<Arc<D>, DecodeError> {
+        match &self.form {
+            Form::Encoded(request) => D::decode(request.clone()).map(Arc::new),
+            Form::Decoded(data) => Ok(Arc::clone(data)),
+        }
+    }
+}
+
+/// Returns how many data points a metric has.
+pub fn n_points(metric: &Metric) -> usize {
+    match &metric.data {
+        None => 0,
+        Some(MetricData::Gauge(data)) => data.data_points.len(),
+        Some(MetricData::Sum(data)) => data.data_points.len(),
+        Some(MetricData::Histogram(data)) => data.data_points.len(),
+        Some(MetricData::ExponentialHistogram(data)) => data.data_points.len(),
+        Some(MetricData::Summary(data)) => data.data_points.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::{
+        logs::v1::{LogRecord, ScopeLogs},
+        metrics::v1::{
+            ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint,
+            NumberDataPoint, ScopeMetrics, Sum, Summary, SummaryDataPoint,
+        },
+        trace::v1::{ScopeSpans, Span},
+    };
+
+    use super::*;
+
+    #[test]
+    fn items_are_counted_in_either_form() {
+        let spans = vec![Span { name: "GET".to_owned(), ..Span::default() }; 3];
+        let scopes = vec![ScopeSpans { spans, ..ScopeSpans::default() }; 2];
+        check::<TracesData>(vec![ResourceSpans { scope_spans: scopes, ..ResourceSpans::default() }; 4], 24);
+
+        let scopes = vec![ScopeLogs { log_records: vec![LogRecord::default(); 5], ..ScopeLogs::default() }];
+        check::<LogsData>(vec![ResourceLogs { scope_logs: scopes, ..ResourceLogs::default() }], 5);
+
+        let metrics = [
+            MetricData::Gauge(Gauge { data_points: vec![NumberDataPoint::default()] }),
+            MetricData::Sum(Sum { data_points: vec![NumberDataPoint::default(); 2], ..Sum::default() }),
+            MetricData::Histogram(Histogram {
+                data_points: vec![HistogramDataPoint::default(); 4],
+                ..Histogram::default()
+            }),
+            MetricData::ExponentialHistogram(ExponentialHistogram {
+                data_points: vec![ExponentialHistogramDataPoint::default(); 8],
+                ..ExponentialHistogram::default()
+            }),
+            MetricData::Summary(Summary { data_points: vec![SummaryDataPoint::default(); 16] }),
+        ];
+        let metrics = metrics.map(|it| Metric { name: "m".to_owned(), data: Some(it), ..Metric::default() });
+        let scopes = vec![ScopeMetrics { metrics: metrics.into(), ..ScopeMetrics::default() }];
+        check::<MetricsData>(
+            vec![ResourceMetrics { scope_metrics: scopes, ..ResourceMetrics::default() }],
+            31,
+        );
+    }
+
+    #[test]
+    fn nothing_is_a_request_without_items() {
+        let traces = Traces::from_encoded(Bytes::new()).unwrap();
+        assert_eq!((traces.n_items(), traces.encode()), (0, Bytes::new()));
+        assert_eq!(*traces.decode().unwrap(), TracesData::default());
+    }
+
+    /// What a component does not look into is passed on as it came, also what this version of OTLP has no name for.
+    #[test]
+    fn what_came_encoded_is_not_changed() {
+        let request = Bytes::from_static(&[0x0a, 0x00, 0xf8, 0x07, 0x2a]);
+        assert_eq!(Logs::from_encoded(request.clone()).unwrap().encode(), request);
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        assert!(Metrics::from_encoded(Bytes::from_static(b"not a message")).is_err());
+    }
+
+    #[track_caller]
+    fn check<D: OtlpData>(resources: Vec<D::Resource>, expected: u64) {
+        let made = Otlp::<D>::new(resources);
+        let came = Otlp::<D>::from_encoded(made.encode()).unwrap();
+        assert_eq!((made.n_items(), came.n_items()), (expected, expected));
+        assert!(came.decode().unwrap() == made.decode().unwrap());
+    }
+}
