@@ -1,7 +1,7 @@
 //! Running the system's tools.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::{ErrorKind, Write},
     path::Path,
     process::{Child, Command, Stdio},
@@ -95,6 +95,13 @@ impl Drop for Running {
         drop(self.0.kill());
         drop(self.0.wait());
     }
+}
+
+/// Returns what a program wrote last into its log.
+pub(crate) fn last_lines(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
 /// Returns the command that runs a program in another network, and ends it with the thread that started it, however that ends.

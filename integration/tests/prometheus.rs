@@ -1,14 +1,7 @@
 //! What Prometheus itself says of the agent's exposition.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
-
-use anyhow::{Context, bail, ensure};
-use integration::{Agent, World, agent::LIVE, case::play_all, cases, command, poll};
-use serde_json::Value;
+use anyhow::ensure;
+use integration::{Agent, World, agent::LIVE, case::play_all, cases, command, metrics_server::MetricsServer};
 
 /// The linter of Prometheus has nothing to say.
 #[test]
@@ -58,7 +51,7 @@ fn openmetrics_is_offered_and_complete() -> anyhow::Result<()> {
 fn a_query_returns_the_links() -> anyhow::Result<()> {
     let world = World::new()?;
     let agent = Agent::start(LIVE)?;
-    let prometheus = Prometheus::scraping(agent.address())?;
+    let prometheus = MetricsServer::scraping(agent.address())?;
     let case = cases::named("keep_alive_bytes_do_not_freeze");
     let mut play = case.start(&world)?;
     let moment = play.holding()?;
@@ -90,70 +83,4 @@ fn a_query_returns_the_links() -> anyhow::Result<()> {
         moment.truth().request + moment.truth().response,
     )?;
     agent.stop().map(drop)
-}
-
-/// A Prometheus server that scrapes one agent. It ends with this value.
-struct Prometheus {
-    child: Child,
-    address: SocketAddr,
-    // Removed at the end.
-    _folder: tempfile::TempDir,
-}
-
-impl Prometheus {
-    fn scraping(agent: SocketAddr) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir().context("cannot make a folder for Prometheus")?;
-        let config = format!(
-            "global: {{scrape_interval: 1s}}\n\
-             scrape_configs: [{{job_name: ridley, static_configs: [{{targets: ['{agent}']}}]}}]\n"
-        );
-        let path = folder.path().join("prometheus.yml");
-        std::fs::write(&path, config).context("cannot write Prometheus's configuration")?;
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg("prometheus")
-            .arg(format!("--config.file={}", path.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("cannot start Prometheus")?;
-        let mut prometheus = Self { child, address, _folder: folder };
-        poll::until(Duration::from_secs(30), || {
-            if let Some(status) = prometheus.child.try_wait()? {
-                // `setpriv` says 127 when there is no such program.
-                bail!("prometheus ended with {status}; is Debian's package `prometheus` installed?");
-            }
-            prometheus.query("up").map(drop)
-        })?;
-        Ok(prometheus)
-    }
-
-    /// Waits until a query returns one value.
-    fn expect(&self, query: &str, expected: u64) -> anyhow::Result<()> {
-        poll::until(Duration::from_secs(15), || {
-            let found = self.query(query)?;
-            ensure!(found == [expected.to_string()], "{query} returns {found:?}, expected {expected}");
-            Ok(())
-        })
-    }
-
-    fn query(&self, query: &str) -> anyhow::Result<Vec<String>> {
-        let url = format!("http://{}/api/v1/query", self.address);
-        let mut response = ureq::get(url).query("query", query).call().context("cannot query Prometheus")?;
-        let answer: Value = serde_json::from_str(&response.body_mut().read_to_string()?)?;
-        let series = answer["data"]["result"].as_array().context("an answer without a result")?;
-        Ok(series.iter().filter_map(|it| it["value"][1].as_str().map(str::to_owned)).collect())
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _killed = self.child.kill();
-        let _waited = self.child.wait();
-    }
 }

@@ -76,14 +76,19 @@ fn is_source(file: &str) -> bool {
 }
 
 fn render(workspace: &Workspace, package: &Package) -> anyhow::Result<Rendered> {
-    let read = |file: &str| {
-        fs::read_to_string(workspace.root.join(&package.folder).join(file))
-            .with_context(|| format!("cannot read {file}"))
+    let read_in = |package: &Package, file: &str| {
+        let path = workspace.root.join(&package.folder).join(file);
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}/{file}", package.folder))
     };
+    let read = |file: &str| read_in(package, file);
     let old = read("README.md")?;
     let component = factory::table(&read(FACTORY)?).context(FACTORY)?;
     let others = package.files.iter().filter(|it| is_source(it) && *it != CONFIG);
-    let sources = iter::once(CONFIG).chain(others.map(String::as_str)).map(read);
+    let own = iter::once(CONFIG).chain(others.map(String::as_str)).map(read);
+    // Sections that several components have are in a crate that these depend on.
+    let is_used = |it: &&Package| package.dependencies.iter().any(|dependency| dependency.package == it.name);
+    let used = workspace.packages.iter().filter(is_used).filter(|it| it.files.contains(CONFIG));
+    let sources = own.chain(used.map(|it| read_in(it, CONFIG)));
     let settings = settings::table(&sources.collect::<Result<Vec<_>, _>>()?).context(CONFIG)?;
     let new = readme::replace(&old, "component", &component).context("README.md")?;
     let new = readme::replace(&new, "settings", &settings).context("README.md")?;

@@ -224,7 +224,8 @@ impl Compliance {
     fn check_readme(&self, settings: &BTreeSet<&str>) {
         let text = self.read("README.md");
         for name in settings.iter().copied().chain([self.factory.type_name()]) {
-            assert!(text.contains(&format!("`{name}`")), "README.md does not name `{name}`");
+            let is_named = ["`", "."].iter().any(|end| text.contains(&format!("`{name}{end}")));
+            assert!(is_named, "README.md does not name `{name}`");
         }
         for heading in ["## Quick start", "## Settings", "## Its own metrics"] {
             assert!(text.contains(heading), "README.md has no \"{heading}\"");

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     logs::v1::{LogsData, ResourceLogs},
     metrics::v1::{Metric, MetricsData, ResourceMetrics, metric::Data as MetricData},
+    resource::v1::Resource,
     trace::v1::{ResourceSpans, TracesData},
 };
 use prost::{DecodeError, Message};
@@ -22,8 +23,8 @@ pub type Logs = Otlp<LogsData>;
 
 /// The data of one signal of OTLP: the message that an export request is, too.
 pub trait OtlpData: Message + Default + Clone + PartialEq + 'static {
-    /// What it has one of for each resource.
-    type Resource;
+    /// What it has one of for each resource; its first field tells of whom it is.
+    type Resource: Message;
 
     /// The signal.
     const SIGNAL: Signal;
@@ -32,6 +33,12 @@ pub trait OtlpData: Message + Default + Clone + PartialEq + 'static {
 
     /// Makes the message.
     fn of(resources: Vec<Self::Resource>) -> Self;
+
+    /// Returns what the message has for each resource.
+    fn resources(&self) -> &[Self::Resource];
+
+    /// Returns what tells of whom it is.
+    fn identity(resource: &Self::Resource) -> Option<&Resource>;
 
     /// Returns how many spans, log records or data points are inside.
     fn n_items(&self) -> usize;
@@ -45,6 +52,14 @@ impl OtlpData for MetricsData {
 
     fn of(resource_metrics: Vec<ResourceMetrics>) -> Self {
         Self { resource_metrics }
+    }
+
+    fn resources(&self) -> &[ResourceMetrics] {
+        &self.resource_metrics
+    }
+
+    fn identity(resource: &ResourceMetrics) -> Option<&Resource> {
+        resource.resource.as_ref()
     }
 
     fn n_items(&self) -> usize {
@@ -63,6 +78,14 @@ impl OtlpData for TracesData {
         Self { resource_spans }
     }
 
+    fn resources(&self) -> &[ResourceSpans] {
+        &self.resource_spans
+    }
+
+    fn identity(resource: &ResourceSpans) -> Option<&Resource> {
+        resource.resource.as_ref()
+    }
+
     fn n_items(&self) -> usize {
         self.resource_spans.iter().flat_map(|it| &it.scope_spans).map(|it| it.spans.len()).sum()
     }
@@ -76,6 +99,14 @@ impl OtlpData for LogsData {
 
     fn of(resource_logs: Vec<ResourceLogs>) -> Self {
         Self { resource_logs }
+    }
+
+    fn resources(&self) -> &[ResourceLogs] {
+        &self.resource_logs
+    }
+
+    fn identity(resource: &ResourceLogs) -> Option<&Resource> {
+        resource.resource.as_ref()
     }
 
     fn n_items(&self) -> usize {
@@ -123,10 +154,12 @@ impl<D: OtlpData> Otlp<D> {
     }
 
     /// Returns the payload as an export request.
-    pub fn encode(&self) -> Bytes {
+    ///
+    /// What a component made without saying of whom it is, is of `own`, which is this process.
+    pub fn encode(&self, own: &Resource) -> Bytes {
         match &self.form {
             Form::Encoded(request) => request.clone(),
-            Form::Decoded(data) => data.encode_to_vec().into(),
+            Form::Decoded(data) => encode(&**data, own).into(),
         }
     }
 
@@ -141,6 +174,24 @@ impl<D: OtlpData> Otlp<D> {
             Form::Decoded(data) => Ok(Arc::clone(data)),
         }
     }
+}
+
+fn encode<D: OtlpData>(data: &D, own: &Resource) -> Vec<u8> {
+    /// Key of the first field, which is a message: of `D` its resources, and of these whom they are of.
+    const FIRST: u8 = 1 << 3 | 2;
+
+    let mut identity = vec![FIRST];
+    identity.extend(own.encode_length_delimited_to_vec());
+    let mut request = Vec::with_capacity(data.encoded_len() + identity.len());
+    for resource in data.resources() {
+        let missing = if D::identity(resource).is_none() { identity.as_slice() } else { &[] };
+        request.push(FIRST);
+        let len = missing.len() + resource.encoded_len();
+        prost::encode_length_delimiter(len, &mut request).expect("a vector grows");
+        request.extend(missing);
+        resource.encode(&mut request).expect("a vector grows");
+    }
+    request
 }
 
 /// Returns how many data points a metric has.
@@ -198,10 +249,24 @@ mod tests {
         );
     }
 
+    /// Whoever is told apart by nothing would overwrite each other's series.
+    #[test]
+    fn what_says_not_of_whom_it_is_is_of_this_process() {
+        let spans = |n, resource| {
+            let scope_spans = vec![ScopeSpans { spans: vec![Span::default(); n], ..ScopeSpans::default() }];
+            ResourceSpans { scope_spans, resource, schema_url: "schema".to_owned() }
+        };
+        let other = Resource { dropped_attributes_count: 1, ..Resource::default() };
+        let made = Traces::new(vec![spans(200, None), spans(1, Some(other.clone())), spans(0, None)]);
+        let came = Traces::from_encoded(made.encode(&own())).unwrap().decode().unwrap();
+        let expected = [spans(200, Some(own())), spans(1, Some(other)), spans(0, Some(own()))];
+        assert_eq!(came.resource_spans, expected);
+    }
+
     #[test]
     fn nothing_is_a_request_without_items() {
         let traces = Traces::from_encoded(Bytes::new()).unwrap();
-        assert_eq!((traces.n_items(), traces.encode()), (0, Bytes::new()));
+        assert_eq!((traces.n_items(), traces.encode(&Resource::default())), (0, Bytes::new()));
         assert_eq!(*traces.decode().unwrap(), TracesData::default());
     }
 
@@ -209,7 +274,7 @@ mod tests {
     #[test]
     fn what_came_encoded_is_not_changed() {
         let request = Bytes::from_static(&[0x0a, 0x00, 0xf8, 0x07, 0x2a]);
-        assert_eq!(Logs::from_encoded(request.clone()).unwrap().encode(), request);
+        assert_eq!(Logs::from_encoded(request.clone()).unwrap().encode(&own()), request);
     }
 
     #[test]
@@ -220,8 +285,11 @@ mod tests {
     #[track_caller]
     fn check<D: OtlpData>(resources: Vec<D::Resource>, expected: u64) {
         let made = Otlp::<D>::new(resources);
-        let came = Otlp::<D>::from_encoded(made.encode()).unwrap();
+        let came = Otlp::<D>::from_encoded(made.encode(&own())).unwrap();
         assert_eq!((made.n_items(), came.n_items()), (expected, expected));
-        assert!(came.decode().unwrap() == made.decode().unwrap());
+    }
+
+    fn own() -> Resource {
+        Resource { dropped_attributes_count: 7, ..Resource::default() }
     }
 }

@@ -16,6 +16,7 @@ pub(crate) fn factories() -> Vec<Factory> {
         links_connector::factory(),
         // Exporters
         prometheus_exporter::factory(),
+        otlp_exporter::factory(),
         debug_exporter::factory(),
         file_exporter::factory(),
     ]

@@ -122,11 +122,10 @@ impl Source {
                     Err(_) if meaning.contains("default") => "see there".to_owned(),
                     Err(error) => return Err(error.context(named())),
                 },
-                None if derives_default(&item.attrs) => {
+                None if derives_default(&item.attrs) || serde_flag(&field.attrs, "default") => {
                     let value = type_name(&field.ty).and_then(|it| self.derived_default(&it));
                     value.map_or_else(|| "not set".to_owned(), |it| format!("`{it}`"))
                 }
-                None if serde_flag(&field.attrs, "default") => "not set".to_owned(),
                 None => "required".to_owned(),
             };
             let entry = self.entry(&field.ty);

@@ -16,6 +16,8 @@ struct Rule {
 
 /// What every component is made from. A component never names another one, nor what runs it.
 const CONTRACT: &[&str] = &["pipeline/component", "pipeline/model"];
+/// What exporters that send to servers are made from.
+const DELIVERING: &[&str] = &["pipeline/component", "pipeline/delivery", "pipeline/model"];
 const FAKES: &[&str] = &["pipeline/component-test"];
 /// Whoever has one of these can wait, and so do input and output.
 const RUNTIMES: &[&str] = &["axum", "mio", "tokio", "tokio-util"];
@@ -24,6 +26,7 @@ const RULES: &[Rule] = &[
     Rule { folder: "pipeline/model", ours: &[], in_tests: &[], never: RUNTIMES },
     Rule { folder: "pipeline/component", ours: &["pipeline/model"], in_tests: &[], never: &["axum", "aya"] },
     Rule { folder: "pipeline/component-test", ours: CONTRACT, in_tests: &[], never: &["axum", "aya"] },
+    Rule { folder: "pipeline/delivery", ours: CONTRACT, in_tests: FAKES, never: &["axum", "aya"] },
     Rule { folder: "pipeline/config", ours: CONTRACT, in_tests: FAKES, never: RUNTIMES },
     Rule {
         folder: "pipeline/engine",
@@ -56,6 +59,7 @@ const RULES: &[Rule] = &[
     Rule { folder: "receivers/*", ours: CONTRACT, in_tests: FAKES, never: &["aya"] },
     Rule { folder: "processors/*", ours: CONTRACT, in_tests: FAKES, never: &["aya"] },
     Rule { folder: "connectors/*", ours: CONTRACT, in_tests: FAKES, never: &["aya"] },
+    Rule { folder: "exporters/otlp", ours: DELIVERING, in_tests: FAKES, never: &["aya"] },
     Rule { folder: "exporters/*", ours: CONTRACT, in_tests: FAKES, never: &["aya"] },
     Rule { folder: "ebpf-programs/abi", ours: &[], in_tests: &[], never: RUNTIMES },
     Rule { folder: "ebpf-programs/socket-observer", ours: &["ebpf-programs/abi"], in_tests: &[], never: &[] },

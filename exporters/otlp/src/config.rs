@@ -1,0 +1,190 @@
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use component::InvalidSetting;
+use delivery::{Queue, Retry, Tls};
+use http::{HeaderName, HeaderValue};
+use serde::Deserialize;
+
+const MIN_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Settings of the `otlp` exporter.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the server is: `http://host:port`, or `https`.
+    ///
+    /// With the protocol `http`, `/v1/metrics` and what corresponds are added to it.
+    pub endpoint: String,
+
+    /// Which form of OTLP the server speaks.
+    #[serde(default)]
+    pub protocol: Protocol,
+
+    /// How requests are compressed.
+    #[serde(default)]
+    pub compression: Compression,
+
+    /// Headers of every request, such as `authorization`, or `x-scope-orgid` where a server has tenants.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+
+    /// How long the server may take to answer.
+    #[serde(default = "default_timeout", with = "humantime_serde")]
+    pub timeout: Duration,
+
+    /// Who the server must be, and who the exporter is for it.
+    #[serde(default)]
+    pub tls: Tls,
+
+    /// What waits while the server takes nothing.
+    #[serde(default)]
+    pub sending_queue: Queue,
+
+    /// When what failed is sent again.
+    #[serde(default)]
+    pub retry_on_failure: Retry,
+}
+
+/// Which form of OTLP a server speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// gRPC, mostly at port 4317.
+    #[default]
+    Grpc,
+    /// HTTP with protobuf, mostly at port 4318.
+    Http,
+}
+
+/// How requests are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// With gzip, which every server must understand.
+    #[default]
+    Gzip,
+    /// With zstd: smaller for less, where the server understands it.
+    Zstd,
+}
+
+/// A text that is not shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+const fn default_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
+impl component::Config for Config {
+    fn validate(&self) -> Vec<InvalidSetting> {
+        let Self {
+            endpoint,
+            protocol: _,
+            compression: _,
+            headers,
+            timeout,
+            tls,
+            sending_queue: _,
+            retry_on_failure,
+        } = self;
+        let allowed = MIN_TIMEOUT..=InvalidSetting::MAX_INTERVAL;
+        let mut invalid = Vec::from_iter(delivery::check_endpoint("endpoint", endpoint));
+        invalid.extend(headers.iter().filter_map(|(name, value)| check_header(name, value)));
+        invalid.extend(InvalidSetting::check_duration("timeout", *timeout, allowed));
+        invalid.extend(tls.validate("tls"));
+        invalid.extend(retry_on_failure.validate("retry_on_failure"));
+        invalid
+    }
+}
+
+fn check_header(name: &str, value: &Secret) -> Option<InvalidSetting> {
+    let path = format!("headers.{name}");
+    if name.parse::<HeaderName>().is_err() {
+        return Some(InvalidSetting::new("headers", "names of headers", format!("{name:?}")));
+    }
+    let is_value = value.reveal().parse::<HeaderValue>().is_ok();
+    (!is_value).then(|| InvalidSetting::new(path, "a text without control characters", "another"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+
+    /// The file sets every setting to something else than its default, so that a renamed setting is noticed.
+    #[test]
+    fn every_setting_can_be_set() {
+        let config: Config = serde_saphyr::from_str(include_str!("../testdata/config.yaml")).unwrap();
+        let expected = Config {
+            endpoint: "https://collector.example:4318/otlp".to_owned(),
+            protocol: Protocol::Http,
+            compression: Compression::Zstd,
+            headers: [("x-scope-orgid".to_owned(), "shop".into())].into(),
+            timeout: Duration::from_secs(3),
+            tls: Tls {
+                ca_file: Some("/etc/ridley/ca.pem".into()),
+                cert_file: Some("/etc/ridley/agent.pem".into()),
+                key_file: Some("/etc/ridley/agent.key".into()),
+            },
+            sending_queue: Queue {
+                queue_size: NonZeroUsize::new(1_048_576).unwrap(),
+                num_consumers: NonZeroUsize::new(4).unwrap(),
+            },
+            retry_on_failure: Retry {
+                enabled: false,
+                initial_interval: Duration::from_secs(2),
+                max_interval: Duration::from_secs(20),
+                max_elapsed_time: Duration::ZERO,
+            },
+        };
+        assert_eq!(config, expected);
+        assert_eq!(component::Config::validate(&config), []);
+    }
+
+    #[test]
+    fn every_mistake_is_reported() {
+        let text = "{endpoint: a, timeout: 1ms, headers: {'a b': c, ok: \"a\\nb\"}, tls: {ca_file: ''}, \
+                    retry_on_failure: {initial_interval: 1ms}}";
+        let config: Config = serde_saphyr::from_str(text).unwrap();
+        let paths: Vec<_> = component::Config::validate(&config).into_iter().map(|it| it.path).collect();
+        let expected = [
+            "endpoint",
+            "headers",
+            "headers.ok",
+            "timeout",
+            "tls.ca_file",
+            "retry_on_failure.initial_interval",
+        ];
+        assert_eq!(paths, expected);
+    }
+
+    #[test]
+    fn headers_are_not_shown() {
+        let config: Config =
+            serde_saphyr::from_str("{endpoint: 'http://a', headers: {authorization: hidden}}").unwrap();
+        let shown = format!("{config:?}");
+        assert!(shown.contains("authorization") && !shown.contains("hidden"), "{shown}");
+    }
+}

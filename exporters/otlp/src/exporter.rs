@@ -1,0 +1,78 @@
+use component::{BoxError, BoxFuture, Context, Counter, Exporter, Input};
+use delivery::{Delivery, Request, Send, Verdict};
+use model::{Batch, Signal};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse},
+    resource::v1::Resource,
+};
+
+use crate::{Config, Protocol, grpc::Grpc, http::Http, resource::own_resource};
+
+/// Sends what comes in to one server.
+#[derive(Debug)]
+pub(crate) struct OtlpExporter {
+    delivery: Delivery<Server>,
+    /// Of whom is what this process made itself.
+    own: Resource,
+    wrong_signal: Counter,
+}
+
+#[derive(Debug)]
+enum Server {
+    Grpc(Grpc),
+    Http(Http),
+}
+
+impl OtlpExporter {
+    pub(crate) fn new(config: Config, context: &Context) -> Result<Self, BoxError> {
+        let server = match config.protocol {
+            Protocol::Grpc => Server::Grpc(Grpc::new(&config)?),
+            Protocol::Http => Server::Http(Http::new(&config)?),
+        };
+        let Config { sending_queue, retry_on_failure, .. } = config;
+        let delivery = Delivery::new(server, sending_queue, retry_on_failure, context);
+        let wrong_signal = context.telemetry.dropped(Signal::Flows, "wrong_signal");
+        Ok(Self { delivery, own: own_resource(), wrong_signal })
+    }
+}
+
+impl Exporter for OtlpExporter {
+    fn run(self: Box<Self>, input: Input) -> BoxFuture<Result<(), BoxError>> {
+        Box::pin(async move {
+            let Self { delivery, own, wrong_signal } = *self;
+            let request = |batch: &Batch| {
+                let payload = match batch {
+                    Batch::Metrics(metrics) => metrics.encode(&own),
+                    Batch::Traces(traces) => traces.encode(&own),
+                    Batch::Logs(logs) => logs.encode(&own),
+                    Batch::Flows(_) | Batch::Listeners(_) => {
+                        wrong_signal.add(batch.n_items());
+                        return None;
+                    }
+                };
+                Some(Request { signal: batch.signal(), payload, n_items: batch.n_items() })
+            };
+            delivery.run(input, request).await;
+            Ok(())
+        })
+    }
+}
+
+impl Send for Server {
+    async fn send(&self, request: &Request) -> Verdict {
+        match self {
+            Self::Grpc(grpc) => grpc.send(request).await,
+            Self::Http(http) => http.send(request).await,
+        }
+    }
+}
+
+/// An answer to an export request. Those of the signals are alike but for a field's name.
+pub(crate) type Response = ExportTraceServiceResponse;
+
+/// Reads what a server that took a request says that it did not take of it.
+pub(crate) fn taken(response: Response) -> Verdict {
+    let ExportTracePartialSuccess { rejected_spans, error_message } =
+        response.partial_success.unwrap_or_default();
+    Verdict::Taken { n_rejected: u64::try_from(rejected_spans).unwrap_or_default(), message: error_message }
+}

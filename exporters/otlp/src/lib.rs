@@ -1,0 +1,18 @@
+//! Sends metrics, spans and log records by OTLP, over gRPC or HTTP.
+//!
+//! `delivery` has the queue and decides what is sent again; here is what a request is on the wire, and what the server's
+//! answers mean by the specification of OTLP.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod exporter;
+mod factory;
+mod grpc;
+mod http;
+mod resource;
+
+pub use self::{
+    config::{Compression, Config, Protocol},
+    factory::factory,
+};

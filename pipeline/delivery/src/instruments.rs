@@ -1,0 +1,71 @@
+use component::{Counter, Gauge, Telemetry};
+use model::Signal;
+
+/// What became of items, and of requests.
+#[derive(Debug)]
+pub(crate) struct Instruments {
+    pub(crate) delivered: Counter,
+    pub(crate) requests: Counter,
+    pub(crate) retries: Counter,
+    pub(crate) queued_bytes: Gauge,
+    telemetry: Telemetry,
+}
+
+/// Why items were dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// There was no room in the queue.
+    QueueFull,
+    /// The server took the request and said that it did not take these.
+    Rejected,
+    /// The server will not take the request, however often it is sent.
+    Refused,
+    /// The request failed for longer than it may.
+    RetriesExhausted,
+}
+
+impl Instruments {
+    pub(crate) fn new(telemetry: Telemetry) -> Self {
+        Self {
+            delivered: telemetry.counter(
+                "ridley.exporter.delivered.items",
+                "{item}",
+                "Items that the server took.",
+                &[],
+            ),
+            requests: telemetry.counter(
+                "ridley.exporter.requests",
+                "{request}",
+                "Requests that were sent, those that were sent again included.",
+                &[],
+            ),
+            retries: telemetry.counter(
+                "ridley.exporter.retries",
+                "{request}",
+                "Requests that failed for now, to be sent again.",
+                &[],
+            ),
+            queued_bytes: telemetry.gauge(
+                "ridley.exporter.queue.size",
+                "By",
+                "Bytes of requests that wait or are on their way, before compression.",
+                &[],
+            ),
+            telemetry,
+        }
+    }
+
+    pub(crate) fn dropped(&self, signal: Signal, reason: Reason, n_items: u64) {
+        let reason = match reason {
+            Reason::QueueFull => "queue_full",
+            Reason::Rejected => "rejected",
+            Reason::Refused => "refused",
+            Reason::RetriesExhausted => "retries_exhausted",
+        };
+        self.telemetry.dropped(signal, reason).add(n_items);
+    }
+
+    pub(crate) fn dropped_at_shutdown(&self, signal: Signal, n_items: u64) {
+        self.telemetry.dropped_at_shutdown(signal).add(n_items);
+    }
+}
