@@ -1,6 +1,6 @@
 use std::fmt;
 
-use model::Batch;
+use model::{Batch, Signal};
 use tokio::sync::mpsc;
 
 use crate::{Counter, Gauge, Telemetry};
@@ -13,7 +13,7 @@ pub fn channel(capacity: usize, consumer: &Telemetry) -> (ChannelSender, Input) 
     let (sender, receiver) = mpsc::channel(capacity);
     let consumer =
         Consumer { queued: consumer.queued(), consumed: consumer.consumed(), telemetry: consumer.clone() };
-    (ChannelSender { sender, consumer: consumer.clone() }, Input { receiver, consumer })
+    (ChannelSender { sender, consumer: consumer.clone(), only: None }, Input { receiver, consumer })
 }
 
 /// What both ends of a channel count for the component behind it.
@@ -36,9 +36,22 @@ impl Consumer {
 pub struct ChannelSender {
     sender: mpsc::Sender<Batch>,
     consumer: Consumer,
+    /// The only signal that goes this way.
+    only: Option<Signal>,
 }
 
 impl ChannelSender {
+    /// Restricts an output's use of it to batches of one signal: a producer may stand in pipelines of several.
+    #[must_use]
+    pub fn only(mut self, signal: Signal) -> Self {
+        self.only = Some(signal);
+        self
+    }
+
+    fn takes(&self, signal: Signal) -> bool {
+        self.only.is_none_or(|it| it == signal)
+    }
+
     /// Returns a way to ask how many producers are left, which does not keep the channel open itself.
     pub fn producers(&self) -> Producers {
         Producers(self.sender.downgrade())
@@ -98,7 +111,7 @@ impl fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
-/// Where a component sends its batches: every consumer behind it gets each batch.
+/// Where a component sends its batches: every consumer behind it that takes the signal gets each batch.
 #[derive(Debug)]
 pub struct Output {
     consumers: Vec<ChannelSender>,
@@ -121,9 +134,10 @@ impl Output {
     /// Fails if every consumer has stopped: nobody got the batch.
     pub async fn send(&self, batch: Batch) -> Result<(), Closed> {
         self.produced.add(batch.n_items());
-        let Some((last, others)) = self.consumers.split_last() else { return Ok(()) };
+        let mut consumers = self.consumers_of(batch.signal());
+        let Some(last) = consumers.next_back() else { return Ok(()) };
         // All are made before the first wait, so that each consumer's share is accounted for if this is cancelled.
-        let others: Vec<Pending<'_>> = others.iter().map(|it| Pending::new(batch.clone(), it)).collect();
+        let others: Vec<Pending<'_>> = consumers.map(|it| Pending::new(batch.clone(), it)).collect();
         let last = Pending::new(batch, last);
         let mut result = Err(Closed);
         for pending in others {
@@ -132,11 +146,20 @@ impl Output {
         result.or(last.send().await)
     }
 
-    /// Returns whether a batch can be sent without waiting, for receivers that cannot wait.
+    /// Returns whether there is a consumer for a signal: whether a pipeline of it begins here.
+    pub fn takes(&self, signal: Signal) -> bool {
+        self.consumers_of(signal).next().is_some()
+    }
+
+    /// Returns whether a batch of a signal can be sent without waiting, for receivers that cannot wait.
     ///
     /// Another producer of the same consumer may take the room first; `send` then waits.
-    pub fn has_room(&self) -> bool {
-        self.consumers.iter().all(|it| it.sender.capacity() > 0 || it.sender.is_closed())
+    pub fn has_room(&self, signal: Signal) -> bool {
+        self.consumers_of(signal).all(|it| it.sender.capacity() > 0 || it.sender.is_closed())
+    }
+
+    fn consumers_of(&self, signal: Signal) -> impl DoubleEndedIterator<Item = &ChannelSender> {
+        self.consumers.iter().filter(move |it| it.takes(signal))
     }
 }
 
@@ -171,7 +194,7 @@ impl Drop for Input {
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use model::{Flows, Signal};
+    use model::Flows;
     use tokio::time;
 
     use super::*;
@@ -203,6 +226,26 @@ mod tests {
         assert_eq!(found, (consumed, dropped, queued), "consumed, dropped, queued");
     }
 
+    /// A receiver of several signals is one in the pipelines of all.
+    #[tokio::test]
+    async fn a_batch_goes_to_the_consumers_of_its_signal() {
+        let [metrics, flows, all] = ["metrics", "flows", "all"].map(telemetry);
+        let (metrics_sender, _metrics_input) = channel(1, &metrics);
+        let (flows_sender, _flows_input) = channel(1, &flows);
+        let (all_sender, _all_input) = channel(2, &all);
+        let senders =
+            vec![metrics_sender.only(Signal::Metrics), flows_sender.only(Signal::Flows), all_sender];
+        let output = Output::new(senders, &telemetry("producer"));
+        output.send(batch()).await.unwrap();
+        check(&metrics, 0, 0, 1);
+        check(&flows, 0, 0, 0);
+        check(&all, 0, 0, 1);
+        assert!(!output.has_room(Signal::Metrics) && output.has_room(Signal::Flows));
+        let (sender, _input) = channel(1, &metrics);
+        let output = Output::new(vec![sender.only(Signal::Metrics)], &telemetry("producer"));
+        assert!(output.takes(Signal::Metrics) && !output.takes(Signal::Traces));
+    }
+
     #[tokio::test]
     async fn what_is_queued_when_the_consumer_ends_is_dropped() {
         let consumer = telemetry("consumer");
@@ -227,7 +270,7 @@ mod tests {
         let (free_sender, _free_input) = channel(2, &free);
         let output = Output::new(vec![full_sender, free_sender], &telemetry("producer"));
         output.send(batch()).await.unwrap();
-        assert!(!output.has_room());
+        assert!(!output.has_room(Signal::Metrics));
         assert!(time::timeout(Duration::from_secs(1), output.send(batch())).await.is_err());
         check(&full, 1, 1, 1);
         check(&free, 1, 1, 1);
@@ -240,7 +283,7 @@ mod tests {
         let (living_sender, mut living_input) = channel(1, &living);
         drop(stopped_input);
         let output = Output::new(vec![stopped_sender, living_sender], &telemetry("producer"));
-        assert!(output.has_room());
+        assert!(output.has_room(Signal::Metrics));
         assert_eq!(output.send(batch()).await, Ok(()));
         assert_eq!(living_input.recv().await, Some(batch()));
         check(&stopped, 1, 1, 0);

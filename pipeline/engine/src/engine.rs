@@ -118,7 +118,8 @@ impl Engine {
                 }
             };
             let output = || {
-                Output::new(consumers.iter().filter_map(|idx| senders[*idx].clone()).collect(), &telemetry)
+                let sender = |(signal, idx): &(_, usize)| senders[*idx].clone().map(|it| it.only(*signal));
+                Output::new(consumers.iter().filter_map(sender).collect(), &telemetry)
             };
             let work = match (created, input) {
                 (Created::Receiver(it), None) => Work::Receiver(it, output()),

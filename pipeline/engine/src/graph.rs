@@ -2,6 +2,7 @@ use std::{collections::BTreeMap, fmt};
 
 use component::Kind;
 use config::{Pipeline, PipelineName, Reference};
+use model::Signal;
 
 /// One running component.
 ///
@@ -30,9 +31,9 @@ impl fmt::Display for Instance {
 pub(crate) struct Node {
     /// What runs here.
     pub(crate) instance: Instance,
-    /// Which nodes get each batch, as indices into [`Graph::nodes`]. One that is named twice gets each batch twice:
+    /// Which nodes get each batch of a signal, as indices into [`Graph::nodes`]. One that is named twice gets each batch twice:
     /// two pipelines lead there.
-    pub(crate) consumers: Vec<usize>,
+    pub(crate) consumers: Vec<(Signal, usize)>,
 }
 
 /// How instances are connected.
@@ -48,18 +49,19 @@ pub(crate) struct Graph {
 impl Graph {
     /// Derives the graph of checked pipelines.
     pub(crate) fn of(pipelines: &[Pipeline]) -> Self {
-        let mut consumers: BTreeMap<Instance, Vec<Instance>> = BTreeMap::new();
+        let mut consumers: BTreeMap<Instance, Vec<(Signal, Instance)>> = BTreeMap::new();
         for Pipeline { name, receivers, processors, exporters } in pipelines {
             let shared = |it: &Reference| Instance { reference: it.clone(), pipeline: None };
             let own = |it: &Reference| Instance { reference: it.clone(), pipeline: Some(name.clone()) };
             // From the end to the beginning, so that each knows what comes after it.
-            let mut next: Vec<Instance> = exporters.iter().map(shared).collect();
-            for exporter in &next {
+            let of_signal = |it: Instance| (name.signal, it);
+            let mut next: Vec<_> = exporters.iter().map(shared).map(of_signal).collect();
+            for (_, exporter) in &next {
                 consumers.entry(exporter.clone()).or_default();
             }
             for processor in processors.iter().rev().map(own) {
                 consumers.insert(processor.clone(), next);
-                next = vec![processor];
+                next = vec![of_signal(processor)];
             }
             for receiver in receivers.iter().map(shared) {
                 consumers.entry(receiver).or_default().extend(next.iter().cloned());
@@ -71,7 +73,7 @@ impl Graph {
             order.iter().enumerate().map(|(idx, it)| (it, idx)).collect();
         let node = |instance: &Instance| Node {
             instance: instance.clone(),
-            consumers: consumers[instance].iter().map(|it| idx_of[it]).collect(),
+            consumers: consumers[instance].iter().map(|(signal, it)| (*signal, idx_of[it])).collect(),
         };
         Self { nodes: order.iter().map(node).collect() }
     }
@@ -81,7 +83,7 @@ impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Node { instance, consumers } in &self.nodes {
             write!(f, "{instance}")?;
-            for (n, idx) in consumers.iter().enumerate() {
+            for (n, (_, idx)) in consumers.iter().enumerate() {
                 write!(f, "{}{}", if n == 0 { " -> " } else { ", " }, self.nodes[*idx].instance)?;
             }
             writeln!(f)?;
@@ -101,8 +103,6 @@ const fn start_rank(kind: Kind) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use model::Signal;
-
     use super::*;
 
     #[test]
