@@ -546,7 +546,11 @@ fn on_slow_machine() -> Vec<String> {
 
 /// Returns an address that nobody listens at. The kernel gives freed ports out again only after many others.
 /// Returns an address of loopback that nobody listens at.
-pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
+///
+/// # Errors
+///
+/// There is none.
+pub fn free_address() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
     listener.local_addr().context("a listener without an address")
 }

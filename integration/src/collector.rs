@@ -19,39 +19,68 @@ use crate::{
 /// How long it may take to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running Collector. It ends with this value.
+/// Where a Collector sends every signal on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To<'a> {
+    /// By HTTP, as protobuf, to what has `/v1/metrics` and so on behind it.
+    Http(&'a str),
+    /// By HTTP, as JSON that is not compressed.
+    Json(&'a str),
+    /// By gRPC.
+    Grpc(&'a str),
+}
+
+/// A running Collector that takes OTLP. It ends with this value.
 #[derive(Debug)]
 pub struct Collector {
     grpc: SocketAddr,
+    http: SocketAddr,
     _running: Running,
     // Removed at the end.
     _folder: TempDir,
 }
 
 impl Collector {
-    /// Starts a Collector that takes OTLP by gRPC and sends every signal on by HTTP.
+    /// Starts a Collector that changes nothing.
     ///
     /// # Errors
     ///
     /// Its program is not there, or it does not listen; the message holds what it said.
-    pub fn sending_to(endpoint: &str) -> anyhow::Result<Self> {
+    pub fn sending(to: To<'_>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a folder for a Collector")?;
-        let grpc = free_address()?;
+        let (grpc, http) = (free_address()?, free_address()?);
+        let (exporter, settings) = match to {
+            To::Http(endpoint) => ("otlp_http", format!("endpoint: '{endpoint}'")),
+            To::Json(endpoint) => {
+                ("otlp_http", format!("endpoint: '{endpoint}', encoding: json, compression: none"))
+            }
+            To::Grpc(endpoint) => ("otlp_grpc", format!("endpoint: '{endpoint}', tls: {{ insecure: true }}")),
+        };
         let config = include_str!("../configs/collector.yaml")
             .replace("@GRPC@", &grpc.to_string())
-            .replace("@TO@", endpoint);
+            .replace("@HTTP@", &http.to_string())
+            .replace("@EXPORTER@", exporter)
+            .replace("@SETTINGS@", &settings);
         let (path, log) = (folder.path().join("collector.yaml"), folder.path().join("log"));
         fs::write(&path, config).context("cannot write the Collector's configuration")?;
         let mut program = command::bound(None, &program("otelcol-slim"));
         let running = Running::start(program.arg("--config").arg(&path), &log)?;
-        let is_ready = || TcpStream::connect(grpc).map(drop).context("it does not listen");
+        let is_ready = || {
+            let listens = |it| TcpStream::connect(it).map(drop).context("it does not listen");
+            listens(grpc).and_then(|()| listens(http))
+        };
         poll::until(PATIENCE, is_ready)
             .with_context(|| format!("the Collector said last:\n{}", command::last_lines(&log)))?;
-        Ok(Self { grpc, _running: running, _folder: folder })
+        Ok(Self { grpc, http, _running: running, _folder: folder })
     }
 
     /// Returns where it takes OTLP by gRPC.
-    pub fn grpc_endpoint(&self) -> String {
-        format!("http://{}", self.grpc)
+    pub const fn grpc(&self) -> SocketAddr {
+        self.grpc
+    }
+
+    /// Returns where it takes OTLP by HTTP.
+    pub const fn http(&self) -> SocketAddr {
+        self.http
     }
 }

@@ -18,6 +18,7 @@ pub mod collector;
 pub mod command;
 pub mod edges;
 pub mod exposition;
+pub mod json_sink;
 pub mod kernel;
 pub mod limits;
 pub mod metrics_server;

@@ -37,6 +37,9 @@ const IN_MACHINES: &str = "netem";
 /// What needs the programs of a cluster.
 const WITH_CLUSTER: [&str; 2] = ["cluster", "kubernetes"];
 
+/// What needs servers that are sent to.
+const WITH_SERVERS: &str = "backends";
+
 /// The tests of [`WITH_CLUSTER`] that need control groups of version 1, which many machines have none of.
 const WITH_FIRST_VERSION: &str = "with_control_groups_of_version_1";
 
@@ -87,7 +90,7 @@ fn unprivileged() -> anyhow::Result<()> {
 
 fn privileged(workspace: &Workspace, agent: &Path, tools: &Path) -> anyhow::Result<()> {
     let integration = workspace.package_in("integration").context("there is no package in `integration`")?;
-    for name in [ORACLE, IN_MACHINES].into_iter().chain(WITH_CLUSTER) {
+    for name in [ORACLE, IN_MACHINES, WITH_SERVERS].into_iter().chain(WITH_CLUSTER) {
         if !integration.tests.iter().any(|it| it == name) {
             bail!("`integration` has no test called `{name}`");
         }
@@ -127,8 +130,22 @@ fn privileged(workspace: &Workspace, agent: &Path, tools: &Path) -> anyhow::Resu
             WITH_CLUSTER.map(|it| format!("`{it}`")).join(" and ")
         );
     }
-    let is_left_out =
-        |it: &str| it == ORACLE || it == IN_MACHINES || cluster.is_none() && WITH_CLUSTER.contains(&it);
+    let missing = tools::missing_servers();
+    if !missing.is_empty() {
+        eprintln!(
+            "{} names no folder whose `bin` has {}: the tests of `{WITH_SERVERS}` are left out, and what they prove of servers that \
+             are sent to is not proved",
+            tools::NAMED,
+            missing.join(", ")
+        );
+    }
+    let is_left_out = |it: &str| {
+        let is_missing = match it {
+            WITH_SERVERS => !missing.is_empty(),
+            it => cluster.is_none() && WITH_CLUSTER.contains(&it),
+        };
+        it == ORACLE || it == IN_MACHINES || is_missing
+    };
     let others = integration.tests.iter().filter(|it| !is_left_out(it));
     let test = || {
         let mut command = command::cargo();

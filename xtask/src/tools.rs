@@ -30,7 +30,10 @@ const FOLDER: &str = "integration/tools";
 const CLUSTER: &str = "k8s/bin";
 
 /// Names a folder of tools to use instead of the one that is built here; `integration` reads it, too.
-const NAMED: &str = "RIDLEY_TOOLS";
+pub(crate) const NAMED: &str = "RIDLEY_TOOLS";
+
+/// Servers that are sent to, in `bin` of the folder that is named. Prometheus is Debian's else.
+const SERVERS: [&str; 3] = ["mimir", "otelcol-slim", "victoria-metrics"];
 
 /// A Go module, and how it is built.
 struct Module {
@@ -127,6 +130,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     eprintln!("everything is built, in {}", workspace.tools().display());
     Ok(())
+}
+
+/// Returns the servers that the folder that is named lacks.
+pub(crate) fn missing_servers() -> Vec<&'static str> {
+    let named = env::var_os(NAMED).map(|it| Path::new(&it).join("bin"));
+    SERVERS.into_iter().filter(|it| !named.as_ref().is_some_and(|named| named.join(it).exists())).collect()
 }
 
 /// Returns where the programs of a cluster come from, or `None` if some are missing, or not those of this tree.

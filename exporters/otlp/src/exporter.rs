@@ -41,16 +41,21 @@ impl Exporter for OtlpExporter {
         Box::pin(async move {
             let Self { delivery, own, wrong_signal } = *self;
             let request = |batch: &Batch| {
-                let payload = match batch {
-                    Batch::Metrics(metrics) => metrics.encode(&own),
-                    Batch::Traces(traces) => traces.encode(&own),
-                    Batch::Logs(logs) => logs.encode(&own),
+                let (payload, space) = match batch {
+                    Batch::Metrics(metrics) => (metrics.encode(&own), metrics.space()),
+                    Batch::Traces(traces) => (traces.encode(&own), traces.space()),
+                    Batch::Logs(logs) => (logs.encode(&own), logs.space()),
                     Batch::Flows(_) | Batch::Listeners(_) => {
                         wrong_signal.add(batch.n_items());
                         return None;
                     }
                 };
-                Some(Request { signal: batch.signal(), payload, n_items: batch.n_items() })
+                Some(Request {
+                    signal: batch.signal(),
+                    payload,
+                    n_items: batch.n_items(),
+                    space: space.cloned(),
+                })
             };
             delivery.run(input, request).await;
             Ok(())

@@ -26,6 +26,9 @@ struct Consumer {
 
 impl Consumer {
     fn drop_batch(&self, batch: &Batch) {
+        if let Some(receipt) = batch.receipt() {
+            receipt.refuse();
+        }
         self.consumed.add(batch.n_items());
         self.telemetry.dropped_at_shutdown(batch.signal()).add(batch.n_items());
     }

@@ -7,7 +7,7 @@ use std::{
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use component::{BoxError, Context, Episode, EpisodeChange, ErrorChain, Input, Shutdown};
-use model::{Batch, Signal};
+use model::{Batch, Signal, Space};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -26,7 +26,7 @@ const FACTOR: f32 = 1.5;
 const QUIET: Duration = Duration::from_secs(30);
 
 /// What is sent at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// What it is about.
     pub signal: Signal,
@@ -34,6 +34,8 @@ pub struct Request {
     pub payload: Bytes,
     /// How many items are inside.
     pub n_items: u64,
+    /// What it takes of a receiver's memory budget.
+    pub space: Option<Space>,
 }
 
 /// What a server said to a request.
@@ -119,6 +121,9 @@ impl<S: Send> Delivery<S> {
                         let size = request.payload.len();
                         let held = Held::new(&way, request);
                         if n_bytes + size > queue_size.get() {
+                            if let Some(receipt) = batch.receipt() {
+                                receipt.refuse();
+                            }
                             held.drop_for(Reason::QueueFull);
                             way.tell_loss("the queue is full: the server is too slow, or away for too long");
                         } else {

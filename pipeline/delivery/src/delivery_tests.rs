@@ -203,7 +203,12 @@ impl Run {
         let server = Scripted { script, attempts: Arc::clone(&attempts) };
         let delivery = Delivery::new(server, queue, retry, &context);
         let request = |batch: &Batch| {
-            Some(Request { signal: batch.signal(), payload: vec![0; SIZE].into(), n_items: batch.n_items() })
+            Some(Request {
+                signal: batch.signal(),
+                payload: vec![0; SIZE].into(),
+                n_items: batch.n_items(),
+                space: None,
+            })
         };
         let task = tokio::spawn(delivery.run(input, request));
         Self {

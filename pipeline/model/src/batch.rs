@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Flows, Listeners, Logs, Metrics, Traces};
+use crate::{Flows, Listeners, Logs, Metrics, Receipt, Traces};
 
 /// The kind of data a pipeline carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,6 +64,16 @@ impl Batch {
             Self::Metrics(_) => Signal::Metrics,
             Self::Traces(_) => Signal::Traces,
             Self::Logs(_) => Signal::Logs,
+        }
+    }
+
+    /// Returns who is told whether it was taken, if somebody waits for that.
+    pub const fn receipt(&self) -> Option<&Receipt> {
+        match self {
+            Self::Flows(_) | Self::Listeners(_) => None,
+            Self::Metrics(metrics) => Some(metrics.receipt()),
+            Self::Traces(traces) => Some(traces.receipt()),
+            Self::Logs(logs) => Some(logs.receipt()),
         }
     }
 

@@ -15,6 +15,7 @@ mod id;
 mod listener;
 mod names;
 mod otlp;
+mod receipt;
 mod time;
 mod wire;
 
@@ -31,6 +32,7 @@ pub use self::{
     listener::{Listener, Listeners},
     names::{FixedNames, Names},
     otlp::{Logs, Metrics, Otlp, OtlpData, Traces, n_points},
+    receipt::{Receipt, Space},
     time::{Interval, UnixNanos},
     wire::Malformed,
 };

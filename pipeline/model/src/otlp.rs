@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::{
 use prost::{DecodeError, Message};
 
 use crate::{
-    Signal,
+    Receipt, Signal, Space,
     wire::{self, Malformed},
 };
 
@@ -118,10 +118,18 @@ impl OtlpData for LogsData {
 ///
 /// What came from elsewhere stays encoded until a component looks inside, and what a component made is encoded when it
 /// leaves. Two are equal if they have the same form.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Otlp<D> {
     form: Form<D>,
     n_items: u64,
+    receipt: Receipt,
+    space: Option<Space>,
+}
+
+impl<D: PartialEq> PartialEq for Otlp<D> {
+    fn eq(&self, other: &Self) -> bool {
+        self.form == other.form
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -135,7 +143,7 @@ impl<D: OtlpData> Otlp<D> {
     pub fn new(resources: Vec<D::Resource>) -> Self {
         let data = D::of(resources);
         let n_items = data.n_items() as u64;
-        Self { form: Form::Decoded(Arc::new(data)), n_items }
+        Self { form: Form::Decoded(Arc::new(data)), n_items, receipt: Receipt::default(), space: None }
     }
 
     /// Wraps an encoded export request.
@@ -145,7 +153,25 @@ impl<D: OtlpData> Otlp<D> {
     /// Its outer messages, down to what is counted, are none. What is inside of items is not looked at.
     pub fn from_encoded(request: Bytes) -> Result<Self, Malformed> {
         let n_items = wire::count(&request, D::ITEMS)?;
-        Ok(Self { form: Form::Encoded(request), n_items })
+        Ok(Self { form: Form::Encoded(request), n_items, receipt: Receipt::default(), space: None })
+    }
+
+    /// Has somebody told whether it was taken, and takes room from a memory budget until it is gone.
+    #[must_use]
+    pub fn awaited(mut self, receipt: Receipt, space: Space) -> Self {
+        self.receipt = receipt;
+        self.space = Some(space);
+        self
+    }
+
+    /// Returns who is told whether it was taken.
+    pub const fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+
+    /// Returns the room that it takes, for whoever keeps its bytes without it.
+    pub const fn space(&self) -> Option<&Space> {
+        self.space.as_ref()
     }
 
     /// Returns how many spans, log records or data points are inside.

@@ -7,6 +7,7 @@ pub(crate) fn factories() -> Vec<Factory> {
     vec![
         // Receivers
         ebpf_receiver::factory(),
+        otlp_receiver::factory(),
         replay_receiver::factory(),
         // Processors
         process_processor::factory(),

@@ -102,7 +102,7 @@ impl Source {
             let named = || format!("setting `{path}`");
             let own = serde(&field.attrs, "default").and_then(|it| self.values.get(&it));
             let default = default.and_then(|it| defaults::field(it, &ident)).or(own);
-            if let Some(inner) = type_name(&field.ty).filter(|it| self.is_section(it)) {
+            if let Some(inner) = self.section(&field.ty) {
                 let default = default.filter(|it| matches!(it, Expr::Struct(_)));
                 self.rows(&inner, &format!("{path}."), default, rows)?;
                 continue;
@@ -149,6 +149,13 @@ impl Source {
         // A type of its own is written as the type that it is read from.
         let is_written_as_it_is = ["from", "try_from"].iter().all(|it| serde(attributes, it).is_none());
         (is_written_as_it_is && self.is_section(&name)).then_some(name)
+    }
+
+    /// The struct whose fields a section has, also of one that may be left out.
+    fn section(&self, ty: &Type) -> Option<String> {
+        let name = type_name(ty)?;
+        let inner = if name == "Option" { type_name(first_argument(ty)?)? } else { name };
+        self.is_section(&inner).then_some(inner)
     }
 
     fn is_section(&self, name: &str) -> bool {

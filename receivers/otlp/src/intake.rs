@@ -1,0 +1,207 @@
+use std::{sync::Arc, time::Duration};
+
+use axum::body::Body;
+use bytes::Bytes;
+use component::Output;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use model::{Batch, Malformed, Otlp, OtlpData, Receipt, Signal, Space};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::timeout,
+};
+
+use crate::metrics::Instruments;
+
+/// How long a sender waits for its answer at most: clients wait for ten seconds, mostly.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// After how long a sender that was refused for now may come back.
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a sender may take to send a request.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Most requests that are read at a time. Each may be as large as a request may be, and is in no budget yet.
+const MAX_READING: usize = 8;
+
+/// Takes requests into pipelines, as many as there is room for.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    output: Output,
+    pub(crate) max_request_size: usize,
+    budget: Arc<Semaphore>,
+    reading: Semaphore,
+    pub(crate) instruments: Arc<Instruments>,
+}
+
+/// Why a request is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// It is no request of its kind.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// It cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
+    /// It is in another form.
+    #[error("the content type is not application/x-protobuf")]
+    WrongType,
+    /// It takes too long.
+    #[error("the request took too long to arrive")]
+    Slow,
+    /// It may never be that large.
+    #[error("the request has more than {0} bytes after it was decompressed (`max_request_size`)")]
+    TooLarge(usize),
+    /// No pipeline begins here for it.
+    #[error("no pipeline of {0} begins at this receiver")]
+    NoPipeline(Signal),
+    /// Others take up the room at present.
+    #[error("there is no room at present (`max_in_flight`)")]
+    NoRoom,
+    /// What is behind the receiver takes nothing at present.
+    #[error("the pipeline takes nothing at present")]
+    Busy,
+    /// Something behind the receiver could not take it for now.
+    #[error("the pipeline has not taken it")]
+    NotTaken,
+}
+
+impl Refusal {
+    pub(crate) const WORDS: [&'static str; 9] = [
+        "malformed",
+        "unreadable",
+        "wrong_type",
+        "slow",
+        "too_large",
+        "no_pipeline",
+        "no_room",
+        "busy",
+        "not_taken",
+    ];
+
+    pub(crate) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::Unreadable(_) => "unreadable",
+            Self::WrongType => "wrong_type",
+            Self::Slow => "slow",
+            Self::TooLarge(_) => "too_large",
+            Self::NoPipeline(_) => "no_pipeline",
+            Self::NoRoom => "no_room",
+            Self::Busy => "busy",
+            Self::NotTaken => "not_taken",
+        }
+    }
+
+    /// Returns whether the sender should send it again.
+    pub(crate) const fn is_for_now(&self) -> bool {
+        matches!(self, Self::NoRoom | Self::Busy | Self::NotTaken)
+    }
+}
+
+/// Room in the budget, until it is dropped.
+struct Room {
+    permit: OwnedSemaphorePermit,
+    instruments: Arc<Instruments>,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.instruments.in_flight.add(-(self.permit.num_permits() as i64));
+    }
+}
+
+impl Intake {
+    pub(crate) fn new(
+        output: Output,
+        max_request_size: usize,
+        max_in_flight: usize,
+        instruments: Instruments,
+    ) -> Self {
+        Self {
+            output,
+            max_request_size,
+            budget: Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS))),
+            reading: Semaphore::new(MAX_READING),
+            instruments: Arc::new(instruments),
+        }
+    }
+
+    /// Reads what a sender sends, when it is its turn; `more` bytes beyond the request itself.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, has too many bytes before it is even decompressed, or takes too long.
+    pub(crate) async fn read(&self, body: Body, more: usize) -> Result<Bytes, Refusal> {
+        let _turn = self.reading.acquire().await.expect("it is never closed");
+        let limited = Limited::new(body, self.max_request_size + more).collect();
+        match timeout(READ_TIMEOUT, limited).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge(self.max_request_size)),
+            Ok(Err(error)) => Err(Refusal::Unreadable(error.to_string())),
+            Err(_elapsed) => Err(Refusal::Slow),
+        }
+    }
+
+    /// Hands a request on and waits until it was taken.
+    ///
+    /// # Errors
+    ///
+    /// It was not, and counts as refused.
+    pub(crate) async fn take(self: &Arc<Self>, signal: Signal, request: Bytes) -> Result<(), Refusal> {
+        let taken = match signal {
+            Signal::Metrics => self.hand_on(request, Batch::Metrics).await,
+            Signal::Traces => self.hand_on(request, Batch::Traces).await,
+            Signal::Logs => self.hand_on(request, Batch::Logs).await,
+            Signal::Flows => Err(Refusal::NoPipeline(signal)),
+        };
+        match &taken {
+            Ok(()) => self.instruments.taken.add(1),
+            Err(refusal) => self.instruments.refused(refusal),
+        }
+        taken
+    }
+
+    async fn hand_on<D: OtlpData>(
+        self: &Arc<Self>,
+        request: Bytes,
+        batch: impl Fn(Otlp<D>) -> Batch,
+    ) -> Result<(), Refusal> {
+        if !self.output.takes(D::SIGNAL) {
+            return Err(Refusal::NoPipeline(D::SIGNAL));
+        }
+        if request.len() > self.max_request_size {
+            return Err(Refusal::TooLarge(self.max_request_size));
+        }
+        let size = request.len();
+        let payload = Otlp::<D>::from_encoded(request)?;
+        if payload.n_items() == 0 {
+            return Ok(());
+        }
+        let room = self.room(size)?;
+        if !self.output.has_room(D::SIGNAL) {
+            return Err(Refusal::Busy);
+        }
+        let (tell, told) = oneshot::channel();
+        let receipt = Receipt::new(move |is_taken| {
+            // Its sender may have gone away.
+            tell.send(is_taken).unwrap_or_default();
+        });
+        let batch = batch(payload.awaited(receipt, room));
+        // A sender that goes away must not keep the batch from those behind that have not got it yet.
+        let intake = Arc::clone(self);
+        tokio::spawn(async move { intake.output.send(batch).await });
+        match timeout(PATIENCE, told).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(_) | Err(_) => Err(Refusal::NotTaken),
+        }
+    }
+
+    fn room(&self, size: usize) -> Result<Space, Refusal> {
+        let n_permits = u32::try_from(size).map_err(|_too_many| Refusal::NoRoom)?;
+        let permit =
+            Arc::clone(&self.budget).try_acquire_many_owned(n_permits).map_err(|_none| Refusal::NoRoom)?;
+        self.instruments.in_flight.add(size.try_into().unwrap_or(i64::MAX));
+        Ok(Arc::new(Room { permit, instruments: Arc::clone(&self.instruments) }))
+    }
+}
