@@ -47,8 +47,17 @@ impl Collector {
     ///
     /// Its program is not there, or it does not listen; the message holds what it said.
     pub fn sending(to: To<'_>) -> anyhow::Result<Self> {
+        Self::sending_at(free_address()?, to)
+    }
+
+    /// Like [`sending`](Self::sending), taking OTLP by gRPC at an address.
+    ///
+    /// # Errors
+    ///
+    /// As of [`sending`](Self::sending).
+    pub fn sending_at(grpc: SocketAddr, to: To<'_>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a folder for a Collector")?;
-        let (grpc, http) = (free_address()?, free_address()?);
+        let http = free_address()?;
         let (exporter, settings) = match to {
             To::Http(endpoint) => ("otlp_http", format!("endpoint: '{endpoint}'")),
             To::Json(endpoint) => {

@@ -1,6 +1,6 @@
 //! What real servers say of what they were sent.
 
-use std::{path::Path, time::Duration};
+use std::{net::SocketAddr, ops::Range, path::Path, time::Duration};
 
 use anyhow::{Context, ensure};
 use integration::{
@@ -77,10 +77,8 @@ fn links_arrive_by_otlp() -> anyhow::Result<()> {
 fn every_signal_passes_unchanged_between_collectors() -> anyhow::Result<()> {
     let sink = JsonSink::start()?;
     let behind = Collector::sending(To::Json(&sink.url()))?;
-    let (own, next) = (free_address()?.to_string(), format!("http://{}", behind.grpc()));
-    let variables = [("RIDLEY_OTLP", Path::new(&own)), ("RIDLEY_COLLECTOR", Path::new(&next))];
-    let agent = Agent::launch(BETWEEN_COLLECTORS, Rights::All, &variables)?;
-    let front = Collector::sending(To::Grpc(&own))?;
+    let (agent, [grpc, _]) = between(behind.grpc())?;
+    let front = Collector::sending(To::Grpc(&grpc))?;
     for (path, sent) in [("/v1/traces", spans()), ("/v1/metrics", metrics()), ("/v1/logs", logs())] {
         let url = format!("http://{}{path}", front.http());
         let call = ureq::post(url).header("Content-Type", "application/json");
@@ -93,6 +91,81 @@ fn every_signal_passes_unchanged_between_collectors() -> anyhow::Result<()> {
         .with_context(|| format!("the agent said:\n{}", agent.log()))?;
     }
     agent.stop().map(drop)
+}
+
+/// What was taken while the next server was away arrives when it is back, once each.
+#[test]
+fn what_was_taken_in_an_outage_arrives_after_it() -> anyhow::Result<()> {
+    let sink = JsonSink::start()?;
+    let address = free_address()?;
+    let (agent, [_, http]) = between(address)?;
+    let send = |n: usize| -> anyhow::Result<()> {
+        let call =
+            ureq::post(format!("http://{http}/v1/logs")).header("Content-Type", "application/x-protobuf");
+        call.send(numbered_log(n)).with_context(|| format!("the agent does not take number {n}")).map(drop)
+    };
+    // Nobody is there yet; then for a while somebody is; then again, after a pause.
+    (0..100).try_for_each(send)?;
+    let arrive = |numbers: Range<usize>| {
+        poll::until(PATIENCE, || {
+            let mut arrived: Vec<_> = sink.taken("/v1/logs").iter().flat_map(numbers_of).collect();
+            arrived.sort_unstable();
+            ensure!(
+                arrived == numbers.clone().collect::<Vec<_>>(),
+                "{} have arrived: {arrived:?}",
+                arrived.len()
+            );
+            Ok(())
+        })
+        .with_context(|| format!("the agent said:\n{}", agent.log()))
+    };
+    let behind = Collector::sending_at(address, To::Json(&sink.url()))?;
+    arrive(0..100)?;
+    drop(behind);
+    (100..200).try_for_each(send)?;
+    let _behind = Collector::sending_at(address, To::Json(&sink.url()))?;
+    arrive(0..200)?;
+    let scraped = agent.scrape()?;
+    let of = |name: &str| scraped.series(name).map(|(_, value)| value).sum::<f64>();
+    let (taken, refused) = (of("ridley_otlp_taken_requests_total"), of("ridley_otlp_refused_requests_total"));
+    let delivered = of("ridley_exporter_delivered_items_total");
+    ensure!(
+        (taken, refused, delivered) == (200.0, 0.0, 200.0),
+        "{taken} taken, {refused} refused, {delivered} delivered"
+    );
+    ensure!(of("ridley_exporter_retries_total") > 0.0, "nothing was sent again");
+    agent.stop().map(drop)
+}
+
+/// Starts an agent that passes everything on to a Collector. Returns where it takes OTLP by gRPC and by HTTP.
+fn between(collector: SocketAddr) -> anyhow::Result<(Agent, [String; 2])> {
+    let [grpc, http] = [free_address()?.to_string(), free_address()?.to_string()];
+    let next = format!("http://{collector}");
+    let variables = [
+        ("RIDLEY_OTLP", Path::new(&grpc)),
+        ("RIDLEY_OTLP_HTTP", Path::new(&http)),
+        ("RIDLEY_COLLECTOR", Path::new(&next)),
+    ];
+    Ok((Agent::launch(BETWEEN_COLLECTORS, Rights::All, &variables)?, [grpc, http]))
+}
+
+/// Makes a request with one log record, whose body is a number.
+fn numbered_log(n: usize) -> Vec<u8> {
+    let message = |number: u8, inside: Vec<u8>| {
+        let len = u8::try_from(inside.len()).expect("it is short");
+        [vec![number << 3 | 2, len], inside].concat()
+    };
+    // Resource, scope and record, and of that its body, a text.
+    [1, 5, 2, 2, 1].into_iter().fold(n.to_string().into_bytes(), |inside, number| message(number, inside))
+}
+
+/// Returns the numbers in a request as JSON.
+fn numbers_of(request: &Value) -> Vec<usize> {
+    let each = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+    let resources = each(request, "resourceLogs");
+    let records =
+        resources.iter().flat_map(|it| each(it, "scopeLogs")).flat_map(|it| each(&it, "logRecords"));
+    records.filter_map(|it| it["body"]["stringValue"].as_str()?.parse().ok()).collect()
 }
 
 fn spans() -> Value {

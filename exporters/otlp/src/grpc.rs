@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes};
 use component::BoxError;
@@ -82,6 +82,10 @@ fn path(signal: Signal) -> PathAndQuery {
 
 /// <https://github.com/open-telemetry/opentelemetry-proto/blob/v1.9.0/docs/specification.md#failures>
 fn verdict(status: Status) -> Verdict {
+    // What has a cause here is not what the server said: there was no connection, or it broke.
+    if status.source().is_some() {
+        return Verdict::Failed { error: status.into(), wait: None };
+    }
     let wait = status.get_details_retry_info().and_then(|it| it.retry_delay);
     match status.code() {
         Code::Cancelled
@@ -154,6 +158,15 @@ mod tests {
             let is_retried = matches!(verdict(Status::new(code, "")), Verdict::Failed { wait: None, .. });
             assert_eq!(is_retried, retryable.contains(&code), "{code:?}");
         }
+    }
+
+    /// "If the client is unable to connect to the server, the client SHOULD retry the connection".
+    #[test]
+    fn no_answer_is_no_refusal() {
+        let status =
+            Status::from_error(Box::new(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)));
+        assert_eq!(status.code(), Code::Unknown);
+        assert!(matches!(verdict(status), Verdict::Failed { wait: None, .. }));
     }
 
     /// "RESOURCE_EXHAUSTED: Only if the server can recover (see below)", which it says by `RetryInfo`.
