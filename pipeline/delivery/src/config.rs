@@ -11,7 +11,8 @@ const MIN_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Queue {
-    /// Most bytes that wait or are on their way, before compression. What comes when there is no room is dropped, and counted.
+    /// Most bytes of memory that requests take which wait or are on their way. What comes when there is no room is dropped, and
+    /// counted.
     pub queue_size: NonZeroUsize,
 
     /// Most requests on their way at a time. More than one may overtake each other, which servers of metrics refuse.

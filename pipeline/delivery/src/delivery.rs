@@ -12,7 +12,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     Queue, Retry,
@@ -21,6 +21,8 @@ use crate::{
 
 /// How much longer each pause is than the one before, as in the OpenTelemetry Collector.
 const FACTOR: f32 = 1.5;
+/// What a request that waits takes beside its bytes, at least.
+const OVERHEAD: usize = 256;
 /// How long nothing must have failed until an outage is over, and how long nothing must have been dropped until there is room
 /// again.
 const QUIET: Duration = Duration::from_secs(30);
@@ -118,8 +120,8 @@ impl<S: Send> Delivery<S> {
                 batch = input.recv(), if is_open => match batch {
                     Some(batch) => {
                         let Some(request) = request(&batch) else { continue };
-                        let size = request.payload.len();
                         let held = Held::new(&way, request);
+                        let size = held.size();
                         if n_bytes + size > queue_size.get() {
                             if let Some(receipt) = batch.receipt() {
                                 receipt.refuse();
@@ -175,6 +177,10 @@ impl<S> Held<S> {
         Self { way: Arc::clone(way), request, is_settled: false }
     }
 
+    fn size(&self) -> usize {
+        self.request.payload.len() + OVERHEAD
+    }
+
     fn drop_for(mut self, reason: Reason) {
         self.is_settled = true;
         self.way.instruments.dropped(self.request.signal, reason, self.request.n_items);
@@ -202,7 +208,7 @@ impl<S: Send> Held<S> {
     /// Sends it until the server has taken or refused it, or until that takes too long. Returns its size.
     async fn deliver(self) -> usize {
         let way = Arc::clone(&self.way);
-        let size = self.request.payload.len();
+        let size = self.size();
         let Retry { enabled, initial_interval, max_interval, max_elapsed_time } = way.retry;
         let builder = ExponentialBuilder::default().with_factor(FACTOR).with_jitter().without_max_times();
         let mut pauses = builder.with_min_delay(initial_interval).with_max_delay(max_interval).build();
@@ -212,8 +218,10 @@ impl<S: Send> Held<S> {
             match way.to.send(&self.request).await {
                 Verdict::Taken { n_rejected, message } => {
                     way.tell_outage(None);
-                    if n_rejected > 0 || !message.is_empty() {
-                        way.tell_loss(&format!("the server took not all, or warns: {message}"));
+                    if n_rejected > 0 {
+                        way.tell_loss(&format!("the server took not all: {message}"));
+                    } else if !message.is_empty() {
+                        debug!(message, "the server took all, and has something to say");
                     }
                     self.take(n_rejected);
                     return size;

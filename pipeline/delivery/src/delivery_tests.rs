@@ -108,7 +108,7 @@ async fn what_a_server_takes_in_part_is_counted_in_part() {
 
 #[tokio::test(start_paused = true)]
 async fn what_has_no_room_is_dropped() {
-    let queue = Queue { queue_size: NonZeroUsize::new(3 * SIZE).unwrap(), ..Queue::default() };
+    let queue = Queue { queue_size: NonZeroUsize::new(3 * (SIZE + OVERHEAD)).unwrap(), ..Queue::default() };
     let mut run = Run::start(queue, Retry::default(), |attempt| match attempt {
         0..3 => failed(None),
         _ => taken(0),
@@ -116,7 +116,7 @@ async fn what_has_no_room_is_dropped() {
     for n in 1..=5 {
         run.push(n).await;
     }
-    assert_eq!(run.value("ridley.exporter.queue.size"), 300);
+    assert_eq!(run.value("ridley.exporter.queue.size"), 3 * (100 + 256));
     assert_eq!(run.finish().await.sent(), [1, 1, 1, 1, 2, 3]);
     run.check(6, &[("queue_full", 9)]);
     assert_eq!(run.value("ridley.exporter.queue.size"), 0);

@@ -48,7 +48,7 @@ impl Instruments {
             queued_bytes: telemetry.gauge(
                 "ridley.exporter.queue.size",
                 "By",
-                "Bytes of requests that wait or are on their way, before compression.",
+                "Bytes of memory that requests take which wait or are on their way.",
                 &[],
             ),
             telemetry,

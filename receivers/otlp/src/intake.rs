@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// After how long a sender that was refused for now may come back.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
+/// What a request takes beside its bytes, at least.
+const OVERHEAD: usize = 512;
+
 /// How long a sender may take to send a request.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -178,7 +181,7 @@ impl Intake {
         if payload.n_items() == 0 {
             return Ok(());
         }
-        let room = self.room(size)?;
+        let room = self.room(size + OVERHEAD)?;
         if !self.output.has_room(D::SIGNAL) {
             return Err(Refusal::Busy);
         }

@@ -74,8 +74,9 @@ async fn what_is_behind_it_can_refuse_for_now() {
 #[tokio::test]
 async fn what_has_no_room_is_refused_for_now() {
     let mut server = Server::start("{max_request_size: 65536, max_in_flight: 65536}").await;
-    let body = [SPAN, &[0x0a, 0x80, 0xa0, 0x03], &[0x12, 0].repeat(26_624)].concat();
-    let size = i64::try_from(body.len()).unwrap();
+    let body = [SPAN, &[0x0a, 0xf8, 0x9a, 0x03], &[0x12, 0].repeat(26_300)].concat();
+    // And what it takes beside its bytes.
+    let size = i64::try_from(body.len()).unwrap() + 512;
     let proto = "application/x-protobuf";
     let first = server.post("/v1/traces", proto, "identity", body.clone());
     let Some(Batch::Traces(traces)) = server.harness.recv().await else { panic!("no spans") };
