@@ -12,8 +12,10 @@ const MAX_WAIT: Duration = Duration::from_mins(1);
 pub struct Config {
     /// How long the first record of a connection waits for the other end's; at most a minute.
     ///
-    /// A connection with one end elsewhere shows up this much later. Both ends on one host are observed within
-    /// milliseconds of each other, so the default is ten times what the `ebpf` receiver takes to bring both.
+    /// A connection with one end elsewhere shows up this much later. Both ends on one host are mostly observed within
+    /// milliseconds of each other, so the default is ten times what the `ebpf` receiver takes to bring both. A server's end
+    /// that opens later (`TCP_DEFER_ACCEPT`, a full queue of connections to accept, a lost packet of the handshake) is not paired:
+    /// such a connection counts by its client's end alone, whose server is `external`.
     #[serde(with = "humantime_serde")]
     pub wait: Duration,
 

@@ -1,6 +1,8 @@
 //! What the receiver needs of the machine and of its own process.
 
-use std::fs;
+use std::{fs, io};
+
+use aya::{maps::MapType, sys::is_map_supported};
 
 use crate::{btf::Btf, error::LayoutError, layout, memory, observer};
 
@@ -50,6 +52,11 @@ pub fn check() -> Vec<Need> {
         capability(&status, "CAP_PERFMON", CAP_PERFMON, "to let them read the kernel's sockets"),
         no_lockdown(&read("/sys/kernel/security/lockdown")),
     ];
+    if is_granted(&status, CAP_BPF) {
+        // Of this type only those with the capability may make a map, even where others may make some.
+        let tried = is_map_supported(MapType::LruHash).map_err(|error| error.io_error);
+        needs.push(system_call(tried));
+    }
     needs.extend(locked_memory(&release, &status, &read("/proc/self/limits")));
     needs.extend([
         loops(&release),
@@ -157,7 +164,7 @@ fn type_information(btf: &Result<Btf, LayoutError>) -> Need {
 }
 
 fn capability(status: &str, name: &'static str, bit: u32, purpose: &'static str) -> Need {
-    let is_present = has_capability(status, bit) || has_capability(status, CAP_SYS_ADMIN);
+    let is_present = is_granted(status, bit);
     Need {
         name,
         purpose,
@@ -166,6 +173,28 @@ fn capability(status: &str, name: &'static str, bit: u32, purpose: &'static str)
         found: if is_present { "granted" } else { "not granted" }.to_owned(),
         remedy: "grant it to ridley; root has it unless the container or unit that ridley is started in denies it",
     }
+}
+
+/// Tells whether what a capability allows is really allowed: not in a user namespace, nor where a filter refuses it.
+fn system_call(tried: io::Result<bool>) -> Need {
+    Need {
+        name: "the system call `bpf`",
+        purpose: "to make the eBPF maps",
+        is_required: true,
+        is_present: matches!(tried, Ok(true)),
+        found: match tried {
+            Ok(true) => "works".to_owned(),
+            Ok(false) => "refused".to_owned(),
+            Err(error) => error.to_string(),
+        },
+        remedy: "run it outside of user namespaces, such as those of rootless containers and of pods with `hostUsers: false`, \
+                 and where no filter of system calls (seccomp) refuses it",
+    }
+}
+
+/// Before Linux 5.8 `CAP_SYS_ADMIN` stood for what an observer takes, and still does.
+fn is_granted(status: &str, bit: u32) -> bool {
+    has_capability(status, bit) || has_capability(status, CAP_SYS_ADMIN)
 }
 
 fn has_capability(status: &str, bit: u32) -> bool {
@@ -252,6 +281,19 @@ mod tests {
             for (name, bit) in [("CAP_BPF", CAP_BPF), ("CAP_PERFMON", CAP_PERFMON)] {
                 assert_eq!(capability(status, name, bit, "").is_present, expected, "{name} of {status:?}");
             }
+        }
+    }
+
+    /// Who is root of a user namespace has every capability there, and may do nothing with it.
+    #[test]
+    fn what_is_granted_may_be_refused_all_the_same() {
+        for (tried, is_present, found) in [
+            (Ok(true), true, "works"),
+            (Ok(false), false, "refused"),
+            (Err(io::Error::from_raw_os_error(1)), false, "Operation not permitted (os error 1)"),
+        ] {
+            let need = system_call(tried);
+            assert_eq!((need.is_present, need.found.as_str()), (is_present, found));
         }
     }
 
