@@ -67,6 +67,18 @@ fn links_arrive_by_otlp() -> anyhow::Result<()> {
     play.go()?;
     let moment = play.done()?;
     agent.expect(&moment)?;
+    // What it exports is its own traffic.
+    let scraped = agent.scrape()?;
+    let is_of_test = |port: &str| endpoints.iter().any(|it| it.contains(&format!(":{port}")));
+    let own: Vec<_> = scraped
+        .series("ridley_link_connections_opened_total")
+        .filter(|(labels, _)| labels["client_name"] == "ridley" && is_of_test(&labels["server_port"]))
+        .collect();
+    let left_out: f64 = scraped.series("ridley_ebpf_own_connections_total").map(|(_, value)| value).sum();
+    ensure!(
+        own.is_empty() && left_out >= 3.0,
+        "links of its own: {own:?}; {left_out} connections were left out"
+    );
     let log = agent.log();
     ensure!(!log.contains("deliver") && !log.contains("dropped"), "the agent said:\n{log}");
     agent.stop().map(drop)
