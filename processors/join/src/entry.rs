@@ -107,10 +107,10 @@ impl Entry {
         self.untold
     }
 
-    /// Returns by how many bytes the two ends' totals differ, if both were seen from the first byte on.
+    /// Returns by how many bytes the two ends' totals differ, if both were seen from the first byte to the last.
     pub(crate) fn difference(&self) -> u64 {
         let Self { client, server, .. } = self;
-        if !(client.complete && server.complete) {
+        if !(client.is_whole() && server.is_whole()) {
             return 0;
         }
         let request = client.request_bytes.abs_diff(server.request_bytes);
@@ -315,6 +315,12 @@ impl Decision {
 }
 
 impl Side {
+    /// Returns whether the counts are those of the whole connection. Of an end that nobody was told how it ended the last bytes may be
+    /// missing.
+    fn is_whole(&self) -> bool {
+        self.complete && !is_unknown(self.end)
+    }
+
     fn note(&mut self, flow: &Flow) {
         self.seen = true;
         self.complete |= flow.begin == Some(Begin::Opened) || flow.before.is_some();

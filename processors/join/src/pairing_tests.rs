@@ -342,6 +342,16 @@ fn bytes_of_a_connection_found_open_are_not_compared() {
     assert_eq!((report.mismatched_connections, report.mismatched_bytes), (1, 1));
 }
 
+/// Of an end whose own record was lost the last bytes are not known.
+#[test]
+fn an_end_that_nobody_was_told_of_is_not_compared() {
+    let report = report_of(&[
+        (0, client().opened(100).request(10).closed(CloseReason::Normal)),
+        (0, server().opened(100).request(7).closed(CloseReason::Unknown)),
+    ]);
+    assert_eq!((report.paired, report.mismatched_connections), (1, 0));
+}
+
 /// The observer took it for ended, and counted it as such, before it went on.
 #[test]
 fn what_ends_again_was_counted_as_closed() {
