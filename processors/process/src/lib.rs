@@ -7,6 +7,7 @@
 
 mod config;
 mod factory;
+mod listening;
 mod metrics;
 mod naming;
 mod processor;

@@ -6,7 +6,7 @@ use model::{
     kind,
 };
 
-use crate::{Config, services::Services};
+use crate::{Config, listening::Listening, services::Services};
 
 /// Digits of a container's id that tools show.
 const SHORT_ID: usize = 12;
@@ -27,6 +27,7 @@ struct Ends {
     services: Services,
     local: EntityCache<LocalKey>,
     external: EntityCache<ExternalKey>,
+    listening: Listening,
 }
 
 /// Everything that the name of the observer's own end depends on.
@@ -52,6 +53,7 @@ impl Naming {
             services: Services::new(services),
             local: EntityCache::new(*max_entities),
             external: EntityCache::new(*max_entities),
+            listening: Listening::default(),
         };
         Self { ends, connections: FixedNames::new(max_connections.get()) }
     }
@@ -68,6 +70,7 @@ impl Naming {
             let service = self.ends.services.name(listener.server.port).cloned();
             listener.server.entity = Some(self.ends.local_entity(&listener.local, service));
         }
+        self.ends.listening.note(listener);
     }
 
     /// Returns how many connections' names are remembered.
@@ -92,7 +95,10 @@ impl Ends {
         match flow.observer {
             Observer::Client => Names {
                 client: self.local_entity(&flow.local, None),
-                server: self.external_entity(flow.server.address, service),
+                server: match self.listening.behind(flow) {
+                    Some(server) => server,
+                    None => self.external_entity(flow.server.address, service),
+                },
             },
             Observer::Server => Names {
                 client: self.external_entity(flow.client.address, None),
@@ -251,6 +257,28 @@ mod tests {
         listener.server.entity = Some(Arc::clone(&known));
         naming.name_listener(&mut listener);
         assert_eq!(listener.server.entity, Some(known));
+    }
+
+    /// The server's end may open long after the client's, or not at all.
+    #[test]
+    fn who_connects_to_its_own_host_connects_to_whoever_listens_there() {
+        let mut naming = naming(10);
+        let local = flow().process(8, "nginx").build().local;
+        let mut listening = Listener { local, ..listener() };
+        naming.name_listener(&mut listening);
+        let mut server_of = |seen: FlowBuilder, listens: bool| {
+            let mut listening = listening.clone();
+            listening.queue_limit *= u32::from(listens);
+            naming.name_listener(&mut listening);
+            let mut seen = seen.no_id().build();
+            naming.name(&mut seen);
+            seen.server.entity.unwrap().name.to_string()
+        };
+        let to = |server: &str| flow().client("127.0.0.1:40000").server(server);
+        assert_eq!(server_of(to("127.0.0.1:80"), true), "nginx");
+        assert_eq!(server_of(to("127.0.0.1:81"), true), "127.0.0.1");
+        assert_eq!(server_of(to("10.0.0.2:80"), true), "10.0.0.2");
+        assert_eq!(server_of(to("127.0.0.1:80"), false), "127.0.0.1", "it listens no more");
     }
 
     /// The two observers of one connection see different ends as their own.
