@@ -43,12 +43,17 @@ pub(crate) fn append(earlier: &mut Flow, later: Flow) {
 }
 
 /// What one end knows and the other cannot.
+///
+/// One is kept for each connection: it has room for nothing else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
-    /// Of what it sent: what it sent again, and how long the other end had no room.
-    sent: Traffic,
-    /// Of what it received: what came out of order.
-    received: Traffic,
+    /// Of what it sent: what it sent again.
+    retransmitted_segments: u64,
+    retransmitted_bytes: u64,
+    /// How long the other end had no room for what it had to send.
+    receive_window_limited: Duration,
+    /// Of what it received.
+    out_of_order_segments: u64,
     /// Of the server: how long the client took to complete the handshake.
     server_handshake: Option<Duration>,
 }
@@ -57,37 +62,54 @@ impl Known {
     /// Takes it from a record of the end that knows.
     pub(crate) fn of(flow: &Flow) -> Self {
         let (sent, received) = match flow.observer {
-            Observer::Client => (flow.request, flow.response),
-            Observer::Server => (flow.response, flow.request),
+            Observer::Client => (&flow.request, &flow.response),
+            Observer::Server => (&flow.response, &flow.request),
         };
         Self {
-            sent: Traffic {
-                retransmitted_segments: sent.retransmitted_segments,
-                retransmitted_bytes: sent.retransmitted_bytes,
-                receive_window_limited: sent.receive_window_limited,
-                ..Traffic::default()
-            },
-            received: Traffic { out_of_order_segments: received.out_of_order_segments, ..Traffic::default() },
+            retransmitted_segments: sent.retransmitted_segments,
+            retransmitted_bytes: sent.retransmitted_bytes,
+            receive_window_limited: sent.receive_window_limited,
+            out_of_order_segments: received.out_of_order_segments,
             server_handshake: flow.server_handshake,
         }
     }
 
     pub(crate) fn add(&mut self, other: Self) {
-        let Self { sent, received, server_handshake } = other;
-        add_traffic(&mut self.sent, sent);
-        add_traffic(&mut self.received, received);
-        self.server_handshake = self.server_handshake.or(server_handshake);
+        let Self {
+            retransmitted_segments,
+            retransmitted_bytes,
+            receive_window_limited,
+            out_of_order_segments,
+            server_handshake,
+        } = self;
+        *retransmitted_segments = retransmitted_segments.saturating_add(other.retransmitted_segments);
+        *retransmitted_bytes = retransmitted_bytes.saturating_add(other.retransmitted_bytes);
+        *receive_window_limited = receive_window_limited.saturating_add(other.receive_window_limited);
+        *out_of_order_segments = out_of_order_segments.saturating_add(other.out_of_order_segments);
+        *server_handshake = server_handshake.or(other.server_handshake);
     }
 
     /// Adds it to a record of the other end: what one sent is what the other received.
     pub(crate) fn add_to_other(self, flow: &mut Flow) {
-        let Self { sent, received, server_handshake } = self;
+        let Self {
+            retransmitted_segments,
+            retransmitted_bytes,
+            receive_window_limited,
+            out_of_order_segments,
+            server_handshake,
+        } = self;
         let (to_observer, from_observer) = match flow.observer {
             Observer::Client => (&mut flow.response, &mut flow.request),
             Observer::Server => (&mut flow.request, &mut flow.response),
         };
+        let sent = Traffic {
+            retransmitted_segments,
+            retransmitted_bytes,
+            receive_window_limited,
+            ..Traffic::default()
+        };
         add_traffic(to_observer, sent);
-        add_traffic(from_observer, received);
+        add_traffic(from_observer, Traffic { out_of_order_segments, ..Traffic::default() });
         flow.server_handshake = flow.server_handshake.or(server_handshake);
     }
 }
@@ -109,7 +131,13 @@ pub struct Missed {
 
 impl Missed {
     pub(crate) fn add(&mut self, untold: Known) {
-        let Known { sent, received, server_handshake } = untold;
+        let Known {
+            retransmitted_segments,
+            retransmitted_bytes: bytes,
+            receive_window_limited: limited,
+            out_of_order_segments: out_of_order,
+            server_handshake,
+        } = untold;
         let Self {
             retransmits,
             retransmitted_bytes,
@@ -117,10 +145,10 @@ impl Missed {
             receive_window_limited,
             server_handshakes,
         } = self;
-        *retransmits = retransmits.saturating_add(sent.retransmitted_segments);
-        *retransmitted_bytes = retransmitted_bytes.saturating_add(sent.retransmitted_bytes);
-        *out_of_order_segments = out_of_order_segments.saturating_add(received.out_of_order_segments);
-        *receive_window_limited = receive_window_limited.saturating_add(sent.receive_window_limited);
+        *retransmits = retransmits.saturating_add(retransmitted_segments);
+        *retransmitted_bytes = retransmitted_bytes.saturating_add(bytes);
+        *out_of_order_segments = out_of_order_segments.saturating_add(out_of_order);
+        *receive_window_limited = receive_window_limited.saturating_add(limited);
         *server_handshakes += u64::from(server_handshake.is_some());
     }
 }
