@@ -32,7 +32,7 @@ pub struct Protocols {
     #[serde(default, deserialize_with = "named")]
     pub grpc: Option<Grpc>,
 
-    /// HTTP with protobuf.
+    /// HTTP with protobuf or JSON.
     #[serde(default, deserialize_with = "named")]
     pub http: Option<Http>,
 }
@@ -45,7 +45,7 @@ pub struct Grpc {
     pub endpoint: SocketAddr,
 }
 
-/// HTTP with protobuf.
+/// HTTP with protobuf or JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {

@@ -19,14 +19,39 @@ use http::{
     header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
 };
 use model::Signal;
+use opentelemetry_proto::tonic::{logs::v1::LogsData, metrics::v1::MetricsData, trace::v1::TracesData};
 use prost::Message;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::intake::{Intake, PAUSE, Refusal};
 
-const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
+/// How a request is written, and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Protobuf,
+    Json,
+}
+
+impl Form {
+    const ALL: [Self; 2] = [Self::Protobuf, Self::Json];
+
+    const fn content_type(self) -> &'static str {
+        match self {
+            Self::Protobuf => "application/x-protobuf",
+            Self::Json => "application/json",
+        }
+    }
+
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let found = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        // Behind it may be parameters.
+        let name = found.split(';').next().unwrap_or_default().trim();
+        Self::ALL.into_iter().find(|it| name.eq_ignore_ascii_case(it.content_type()))
+    }
+}
 
 /// `google.rpc.Status`, without code and details.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Message, Serialize)]
 struct StatusMessage {
     #[prost(string, tag = "2")]
     message: String,
@@ -36,25 +61,47 @@ pub(crate) fn router(intake: Arc<Intake>) -> Router {
     let mut router = Router::new();
     for signal in [Signal::Metrics, Signal::Traces, Signal::Logs] {
         let handler = move |State(intake): State<Arc<Intake>>, request: Request<Body>| async move {
-            answer(receive(&intake, signal, request).await)
+            let form = Form::of(request.headers());
+            answer(form, receive(&intake, signal, form, request).await)
         };
         router = router.route(&format!("/v1/{signal}"), post(handler));
     }
     router.with_state(intake)
 }
 
-async fn receive(intake: &Arc<Intake>, signal: Signal, request: Request<Body>) -> Result<(), Refusal> {
+async fn receive(
+    intake: &Arc<Intake>,
+    signal: Signal,
+    form: Option<Form>,
+    request: Request<Body>,
+) -> Result<(), Refusal> {
     let (parts, body) = request.into_parts();
     let read = async {
-        let is_protobuf = |it: &HeaderValue| it.as_bytes().starts_with(PROTOBUF.as_bytes());
-        if !parts.headers.get(CONTENT_TYPE).is_some_and(is_protobuf) {
-            return Err(Refusal::WrongType);
-        }
+        let form = form.ok_or(Refusal::WrongType)?;
         let body = intake.read(body, 0).await?;
-        decompress(&parts.headers, body, intake.max_request_size)
+        let request = decompress(&parts.headers, body, intake.max_request_size)?;
+        match form {
+            Form::Protobuf => Ok(request),
+            Form::Json => encoded(signal, &request),
+        }
     };
     let request = read.await.inspect_err(|refusal| intake.instruments.refused(refusal))?;
     intake.take(signal, request).await
+}
+
+/// Encodes a request that is written as JSON. What it says that this version does not know is lost.
+fn encoded(signal: Signal, json: &[u8]) -> Result<Bytes, Refusal> {
+    fn encoded<D: Message + DeserializeOwned>(json: &[u8]) -> Result<Bytes, Refusal> {
+        let decoded = serde_json::from_slice::<D>(json);
+        let data = decoded.map_err(|error| Refusal::Unreadable(format!("it is no JSON of OTLP: {error}")))?;
+        Ok(data.encode_to_vec().into())
+    }
+    match signal {
+        Signal::Metrics => encoded::<MetricsData>(json),
+        Signal::Traces => encoded::<TracesData>(json),
+        Signal::Logs => encoded::<LogsData>(json),
+        Signal::Flows => Err(Refusal::NoPipeline(signal)),
+    }
 }
 
 fn decompress(headers: &HeaderMap, body: Bytes, max: usize) -> Result<Bytes, Refusal> {
@@ -84,10 +131,13 @@ fn unreadable(error: &io::Error) -> Refusal {
 }
 
 /// <https://github.com/open-telemetry/opentelemetry-proto/blob/v1.9.0/docs/specification.md#otlphttp-response>
-fn answer(received: Result<(), Refusal>) -> Response {
+fn answer(form: Option<Form>, received: Result<(), Refusal>) -> Response {
+    let form = form.unwrap_or(Form::Json);
+    let content_type = [(CONTENT_TYPE, form.content_type())];
     let Err(refusal) = received else {
         // An answer without fields: everything was taken.
-        return ([(CONTENT_TYPE, PROTOBUF)], Bytes::new()).into_response();
+        let body = if form == Form::Json { "{}" } else { "" };
+        return (content_type, body).into_response();
     };
     let status = match &refusal {
         Refusal::Malformed(_) | Refusal::Unreadable(_) => StatusCode::BAD_REQUEST,
@@ -97,8 +147,12 @@ fn answer(received: Result<(), Refusal>) -> Response {
         Refusal::NoPipeline(_) => StatusCode::NOT_FOUND,
         Refusal::NoRoom | Refusal::Busy | Refusal::NotTaken => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let body = StatusMessage { message: refusal.to_string() }.encode_to_vec();
-    let mut response = (status, [(CONTENT_TYPE, PROTOBUF)], body).into_response();
+    let message = StatusMessage { message: refusal.to_string() };
+    let body = match form {
+        Form::Protobuf => message.encode_to_vec(),
+        Form::Json => serde_json::to_vec(&message).unwrap_or_default(),
+    };
+    let mut response = (status, content_type, body).into_response();
     if refusal.is_for_now() {
         response.headers_mut().insert(RETRY_AFTER, PAUSE.as_secs().into());
     }

@@ -47,7 +47,7 @@ pub(crate) enum Refusal {
     #[error("{0}")]
     Unreadable(String),
     /// It is in another form.
-    #[error("the content type is not application/x-protobuf")]
+    #[error("the content type is neither application/x-protobuf nor application/json")]
     WrongType,
     /// It takes too long.
     #[error("the request took too long to arrive")]

@@ -38,7 +38,16 @@ async fn what_is_no_request_is_refused_for_good() {
         ("/v1/traces", proto, "identity", b"nonsense".to_vec(), 400, "malformed", "not a protobuf message"),
         ("/v1/logs", proto, "gzip", SPAN.to_vec(), 400, "unreadable", "cannot be decompressed"),
         ("/v1/logs", proto, "br", SPAN.to_vec(), 400, "unreadable", "`br` is none of gzip and zstd"),
-        ("/v1/metrics", json, "identity", b"{}".to_vec(), 415, "wrong_type", "not application/x-protobuf"),
+        (
+            "/v1/metrics",
+            "text/plain",
+            "identity",
+            b"{}".to_vec(),
+            415,
+            "wrong_type",
+            "neither application/x-protobuf",
+        ),
+        ("/v1/metrics", json, "identity", b"[1]".to_vec(), 400, "unreadable", "no JSON of OTLP"),
         ("/v1/metrics", proto, "identity", large, 413, "too_large", "`max_request_size`"),
         ("/v1/metrics", proto, "gzip", bomb, 413, "too_large", "`max_request_size`"),
     ] {
@@ -49,6 +58,30 @@ async fn what_is_no_request_is_refused_for_good() {
         let refused = server.harness.value("ridley.otlp.refused.requests", &[("reason", reason)]);
         assert_eq!(refused, 1, "{reason}");
     }
+}
+
+/// "Trace and span ids are hexadecimal, 64 bit numbers are texts, keys are in lowerCamelCase, and unknown ones are ignored."
+#[tokio::test]
+async fn a_request_as_json_is_encoded() {
+    let mut server = Server::start("").await;
+    let json = br#"{"resourceSpans":[{"later":1,"scopeSpans":[{"spans":[{
+        "traceId":"5b8efff798038103d269b633813fc60c","spanId":"EEE19B7EC3C1B174","name":"GET","kind":2,
+        "startTimeUnixNano":"1544712660000000000","attributes":[{"key":"n","value":{"intValue":"-5"}}]}]}]}]}"#;
+    let answer = server.post("/v1/traces", "application/json; charset=utf-8", "identity", json.to_vec());
+    let Some(Batch::Traces(traces)) = server.harness.recv().await else { panic!("no spans") };
+    let span = traces.decode().unwrap().resource_spans[0].scope_spans[0].spans[0].clone();
+    assert_eq!(
+        (span.name.as_str(), span.kind, span.start_time_unix_nano),
+        ("GET", 2, 1_544_712_660_000_000_000)
+    );
+    assert_eq!(
+        (span.trace_id[0], span.span_id),
+        (0x5b, vec![0xee, 0xe1, 0x9b, 0x7e, 0xc3, 0xc1, 0xb1, 0x74])
+    );
+    assert_eq!(span.attributes[0].key, "n");
+    drop(traces);
+    let expected = Answer { status: 200, retry_after: None, message: "{}".to_owned() };
+    assert_eq!(answer.await.unwrap(), expected);
 }
 
 #[tokio::test]
