@@ -19,7 +19,7 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     pub wait: Duration,
 
-    /// Most connections remembered at a time, about 300 bytes each.
+    /// Most connections remembered at a time, about 220 bytes each.
     ///
     /// Of those beyond, the oldest, only which end counts is remembered, in about 20 bytes, for at least four times as
     /// many and never less than 65,536.
