@@ -235,5 +235,5 @@ fn resource() -> Value {
 }
 
 fn scope() -> Value {
-    json!({ "name": "shop.library", "version": "1.0.0" })
+    json!({ "name": "shop.orders", "version": "1.0.0" })
 }

@@ -43,6 +43,9 @@ pub(crate) struct Entry {
     server: Side,
 }
 
+// The README says what a connection takes: this, its key, its neighbours and its place.
+const _: () = assert!(size_of::<Entry>() <= 192);
+
 /// Whose records count.
 #[derive(Debug)]
 enum Decision {

@@ -10,7 +10,7 @@ const FIRST_SWEEP: usize = 1 << 10;
 
 /// Texts that many objects have in common, such as the name of a node, each kept once for all of them.
 ///
-/// It holds no more than twice the texts that were in use when it looked last.
+/// It holds no more than twice the texts that were in use when it looked last, or [`FIRST_SWEEP`].
 #[derive(Debug)]
 pub(crate) struct Texts(Mutex<Known>);
 
