@@ -24,6 +24,7 @@ use crate::{
     limits,
     moment::Moment,
     poll,
+    ports::free_address,
 };
 
 /// The usual pipeline, with short intervals.
@@ -542,15 +543,4 @@ fn on_slow_machine() -> Vec<String> {
     let wait = poll::patient(JOIN_WAIT);
     let setting = format!("processors.join.wait={}s", wait.as_secs());
     if wait > JOIN_WAIT { vec!["--set".to_owned(), setting] } else { Vec::new() }
-}
-
-/// Returns an address that nobody listens at. The kernel gives freed ports out again only after many others.
-/// Returns an address of loopback that nobody listens at.
-///
-/// # Errors
-///
-/// There is none.
-pub fn free_address() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
-    listener.local_addr().context("a listener without an address")
 }

@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::{
     command::{self, Running},
     poll,
+    ports::free_address,
 };
 
 /// Names a folder whose `k8s/bin` has the programs of a cluster, instead of what `cargo xtask tools` builds.
@@ -99,8 +100,13 @@ impl ApiServer {
     ///
     /// Its programs are not there, or it does not become ready; the message holds what it said.
     pub fn start() -> anyhow::Result<Self> {
-        let [port, etcd_port, etcd_peer_port] = free_ports()?;
-        let place = Place { network: None, address: Ipv4Addr::LOCALHOST, port, etcd_port, etcd_peer_port };
+        let place = Place {
+            network: None,
+            address: Ipv4Addr::LOCALHOST,
+            port: free_address()?.port(),
+            etcd_port: free_address()?.port(),
+            etcd_peer_port: free_address()?.port(),
+        };
         let folder = tempfile::tempdir().context("cannot make a folder for the API server")?;
         Self::start_at(place, folder, &[User::Admin, User::Agent])
     }
@@ -217,15 +223,13 @@ impl ApiServer {
     ///
     /// It cannot be run.
     pub fn proxy(&self) -> anyhow::Result<Proxy> {
-        let [port] = free_ports()?;
+        let address = free_address()?;
         let mut kubectl = command::bound(None, &self.programs.join("kubectl"));
-        kubectl.args(["proxy", "--port", &port.to_string()]);
+        kubectl.args(["proxy", "--port", &address.port().to_string()]);
         kubectl.arg("--kubeconfig").arg(self.kubeconfig(User::Admin));
         let running = Running::start(&mut kubectl, &self.folder.path().join("proxy.log"))?;
-        poll::until(PATIENCE, || {
-            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map(drop).context("nobody listens")
-        })?;
-        Ok(Proxy { url: format!("http://127.0.0.1:{port}"), _running: running })
+        poll::until(PATIENCE, || TcpStream::connect(address).map(drop).context("nobody listens"))?;
+        Ok(Proxy { url: format!("http://{address}"), _running: running })
     }
 
     /// Returns the path of a kubeconfig with which somebody speaks to the server.
@@ -343,16 +347,4 @@ pub(crate) fn programs() -> anyhow::Result<PathBuf> {
 fn documents(objects: &[Value]) -> anyhow::Result<String> {
     let texts = objects.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
     Ok(texts.context("an object cannot be written")?.join("\n---\n"))
-}
-
-/// Returns ports at which nobody listened a moment ago.
-fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
-    let mut listeners = Vec::new();
-    let mut ports = [0; N];
-    for port in &mut ports {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot find a free port")?;
-        *port = listener.local_addr().context("a listener has no address")?.port();
-        listeners.push(listener);
-    }
-    Ok(ports)
 }

@@ -10,10 +10,10 @@ use anyhow::Context;
 use tempfile::TempDir;
 
 use crate::{
-    agent::free_address,
     command::{self, Running},
     metrics_server::program,
     poll,
+    ports::free_address,
 };
 
 /// How long it may take to start on a busy machine.

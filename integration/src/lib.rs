@@ -28,6 +28,7 @@ pub mod peer;
 pub mod plan;
 pub mod play;
 pub mod poll;
+pub mod ports;
 pub mod random;
 pub mod record;
 pub mod world;

@@ -13,9 +13,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    agent::free_address,
     command::{self, Running},
     poll,
+    ports::free_address,
 };
 
 /// Names the folder whose `bin` has servers; Prometheus may be Debian's.

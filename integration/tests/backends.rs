@@ -5,12 +5,13 @@ use std::{net::SocketAddr, ops::Range, path::Path, time::Duration};
 use anyhow::{Context, ensure};
 use integration::{
     Agent, World,
-    agent::{Rights, free_address},
+    agent::Rights,
     cases,
     collector::{Collector, To},
     json_sink::JsonSink,
     metrics_server::{Kind, MetricsServer},
     poll,
+    ports::free_address,
 };
 use serde_json::{Value, json};
 
