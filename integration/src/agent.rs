@@ -18,6 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::{
     binary,
     case::Home,
+    command::missing,
     edges::{Edges, Interest},
     exposition::Exposition,
     kernel::{DirectionQuality, Quality},
@@ -110,6 +111,7 @@ impl Agent {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
+            .map_err(|error| missing("setpriv", error))
             .context("cannot start the agent")?;
         let stderr = child.stderr.take().expect("standard error is piped");
         let log = Arc::new(Mutex::new(String::new()));
@@ -533,7 +535,12 @@ fn check_lifetimes(scrape: &Exposition, moment: &Moment) -> anyhow::Result<()> {
 /// There is none.
 pub fn program() -> anyhow::Result<PathBuf> {
     match env::var_os("RIDLEY_BIN") {
-        Some(path) => std::path::absolute(&path).context("RIDLEY_BIN is no path"),
+        Some(path) => {
+            let path = std::path::absolute(&path).context("RIDLEY_BIN is no path")?;
+            // Whoever runs it for us would only say that it ended.
+            ensure!(path.is_file(), "RIDLEY_BIN names {}, which is no file", path.display());
+            Ok(path)
+        }
         None => binary("ridley").context("the agent is missing: build it (`cargo build`), or set RIDLEY_BIN"),
     }
 }

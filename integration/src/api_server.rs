@@ -140,7 +140,7 @@ impl ApiServer {
         let etcd_url = format!("http://127.0.0.1:{}", place.etcd_port);
         let peer_url = format!("http://127.0.0.1:{}", place.etcd_peer_port);
         let etcd = Running::start(
-            command::bound(place.network.as_deref(), &programs.join("etcd"))
+            command::bound(place.network.as_deref(), &programs.join("etcd"))?
                 .arg("--data-dir")
                 .arg(file("etcd"))
                 .args(["--name", "e", "--unsafe-no-fsync", "--log-level", "warn"])
@@ -169,7 +169,7 @@ impl ApiServer {
         let file = |name: &str| self.folder.path().join(name);
         let (key, log) = (self.service_account_key(), file("api-server.log"));
         let mut command =
-            command::bound(self.place.network.as_deref(), &self.programs.join("kube-apiserver"));
+            command::bound(self.place.network.as_deref(), &self.programs.join("kube-apiserver"))?;
         command
             .args(["--etcd-servers", &format!("http://127.0.0.1:{}", self.place.etcd_port)])
             .args(["--bind-address", &self.place.address.to_string()])
@@ -200,7 +200,7 @@ impl ApiServer {
         }
         self.server = Some(Running::start(&mut command, &log)?);
         let ready = poll::until(PATIENCE, || {
-            let mut kubectl = command::bound(self.place.network.as_deref(), &self.programs.join("kubectl"));
+            let mut kubectl = command::bound(self.place.network.as_deref(), &self.programs.join("kubectl"))?;
             kubectl.args(["--server", &self.url(), "--insecure-skip-tls-verify"]);
             kubectl.args(["--token", &User::Admin.token(), "get", "--raw", "/readyz"]);
             let answer = kubectl.output().context("cannot run kubectl")?;
@@ -224,7 +224,7 @@ impl ApiServer {
     /// It cannot be run.
     pub fn proxy(&self) -> anyhow::Result<Proxy> {
         let address = free_address()?;
-        let mut kubectl = command::bound(None, &self.programs.join("kubectl"));
+        let mut kubectl = command::bound(None, &self.programs.join("kubectl"))?;
         kubectl.args(["proxy", "--port", &address.port().to_string()]);
         kubectl.arg("--kubeconfig").arg(self.kubeconfig(User::Admin));
         let running = Running::start(&mut kubectl, &self.folder.path().join("proxy.log"))?;
@@ -236,6 +236,12 @@ impl ApiServer {
     #[must_use]
     pub fn kubeconfig(&self, user: User) -> PathBuf {
         self.folder.path().join(format!("{}.kubeconfig", user.id().replace(':', "-")))
+    }
+
+    /// Returns the port at which it is asked.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.place.port
     }
 
     /// Returns the path of the certificate by which the server is known.
@@ -254,14 +260,18 @@ impl ApiServer {
     ///
     /// It fails; the message holds what it said.
     pub fn kubectl(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
-        command::finish(self.kubectl_command().args(arguments), input)
+        command::finish(self.kubectl_command()?.args(arguments), input)
     }
 
     /// Returns the command that runs `kubectl` as the administrator.
-    pub fn kubectl_command(&self) -> Command {
-        let mut command = command::bound(self.place.network.as_deref(), &self.programs.join("kubectl"));
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn kubectl_command(&self) -> anyhow::Result<Command> {
+        let mut command = command::bound(self.place.network.as_deref(), &self.programs.join("kubectl"))?;
         command.arg("--kubeconfig").arg(self.kubeconfig(User::Admin));
-        command
+        Ok(command)
     }
 
     /// Creates objects, and returns them as the server has them. The status that one has is set afterwards, as its controller

@@ -17,6 +17,7 @@ use std::{
     env, fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -96,20 +97,20 @@ impl Cluster {
             [User::Admin, User::Controllers, User::Scheduler, User::Proxy].into_iter().chain(kubelets());
         let users: Vec<_> = users.collect();
         let server = ApiServer::start_in(&traces.network("control"), CONTROL, &folder, &users)?;
-        let control = |program: &str, user: User| {
-            let mut command = command::bound(Some(&traces.network("control")), &programs.join(program));
+        let control = |program: &str, user: User| -> anyhow::Result<Command> {
+            let mut command = command::bound(Some(&traces.network("control")), &programs.join(program))?;
             let kubeconfig = server.kubeconfig(user);
             for option in ["--kubeconfig", "--authentication-kubeconfig", "--authorization-kubeconfig"] {
                 command.arg(option).arg(&kubeconfig);
             }
             command.args(["--bind-address", "127.0.0.1", "--leader-elect=false"]);
             command.args(["--kube-api-qps", "300", "--kube-api-burst", "600"]);
-            command
+            Ok(command)
         };
         let scheduler =
-            Running::start(&mut control("kube-scheduler", User::Scheduler), &folder.join("scheduler.log"))?;
+            Running::start(&mut control("kube-scheduler", User::Scheduler)?, &folder.join("scheduler.log"))?;
         let controllers = Running::start(
-            control("kube-controller-manager", User::Controllers)
+            control("kube-controller-manager", User::Controllers)?
                 .arg("--use-service-account-credentials")
                 .arg("--service-account-private-key-file")
                 .arg(server.service_account_key())
@@ -183,7 +184,7 @@ impl Cluster {
     ///
     /// The command cannot be run.
     pub fn peer_in(&self, namespace: &str, pod: &str, plan: &Plan) -> anyhow::Result<Peer> {
-        let mut command = self.server.kubectl_command();
+        let mut command = self.server.kubectl_command()?;
         command.args(["-n", namespace, "exec", "-i", pod, "--", "/peer"]);
         Peer::start_by(command, plan)
     }
@@ -198,7 +199,7 @@ impl Cluster {
         let group = world::cgroup_root()?.join(&self.traces.name).join(name).join("sys");
         let plan = Plan { control_group: Some(group), ..plan.clone() };
         let network = self.traces.network(name);
-        Peer::start_by(command::bound(Some(&network), &peer::program()?), &plan)
+        Peer::start_by(command::bound(Some(&network), &peer::program()?)?, &plan)
     }
 
     /// Starts a peer at [`OUTSIDE`].
@@ -208,7 +209,7 @@ impl Cluster {
     /// The command cannot be run.
     pub fn peer_outside(&self, plan: &Plan) -> anyhow::Result<Peer> {
         let network = self.traces.network("outside");
-        Peer::start_by(command::bound(Some(&network), &peer::program()?), plan)
+        Peer::start_by(command::bound(Some(&network), &peer::program()?)?, plan)
     }
 
     /// Returns what the cluster says of itself, for who looks for a fault.
@@ -259,7 +260,7 @@ impl Cluster {
         let path = env::var("PATH").unwrap_or_default();
         let begin: Vec<_> = self.make_groups(node, groups)?;
         let begin: Vec<_> = begin.iter().map(|it| it.display().to_string()).collect();
-        let mut command = command::bound(None, Path::new("sh"));
+        let mut command = command::bound(None, Path::new("sh"))?;
         command
             .args([NODE_PROGRAM, "enter"])
             .env("PATH", format!("{}:{path}", programs.display()))

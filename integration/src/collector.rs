@@ -72,7 +72,7 @@ impl Collector {
             .replace("@SETTINGS@", &settings);
         let (path, log) = (folder.path().join("collector.yaml"), folder.path().join("log"));
         fs::write(&path, config).context("cannot write the Collector's configuration")?;
-        let mut program = command::bound(None, &program("otelcol-slim"));
+        let mut program = command::bound(None, &program("otelcol-slim"))?;
         let running = Running::start(program.arg("--config").arg(&path), &log)?;
         let is_ready = || {
             let listens = |it| TcpStream::connect(it).map(drop).context("it does not listen");

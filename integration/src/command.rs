@@ -1,21 +1,24 @@
 //! Running the system's tools.
 
 use std::{
+    env,
     fs::{self, OpenOptions},
     io::{ErrorKind, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context, bail};
 
 /// The tools that the harness calls, and the Debian packages they come in.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
     ("sysctl", "procps"),
+    ("setpriv", "util-linux"),
+    ("nsenter", "util-linux"),
     ("promtool", "prometheus"),
     ("prometheus", "prometheus"),
 ];
@@ -85,7 +88,7 @@ impl Running {
         let file = file.with_context(|| format!("cannot write {}", log.display()))?;
         let copy = file.try_clone().context("cannot share a file")?;
         let child = command.stdin(Stdio::null()).stdout(file).stderr(copy).spawn();
-        child.map(Self).with_context(|| format!("cannot run {}", command.get_program().display()))
+        child.map(Self).map_err(|error| missing(&command.get_program().to_string_lossy(), error))
     }
 }
 
@@ -105,24 +108,40 @@ pub(crate) fn last_lines(log: &Path) -> String {
 }
 
 /// Returns the command that runs a program in another network, and ends it with the thread that started it, however that ends.
-pub(crate) fn bound(network: Option<&Path>, program: &Path) -> Command {
+///
+/// # Errors
+///
+/// There is no such program: whoever runs it for us would say so into a log, or not at all.
+pub(crate) fn bound(network: Option<&Path>, program: &Path) -> anyhow::Result<Command> {
+    if find(program).is_none() {
+        return Err(missing(&program.display().to_string(), ErrorKind::NotFound.into()));
+    }
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]);
     if let Some(network) = network {
         command.arg("nsenter").arg(format!("--net={}", network.display())).arg("--");
     }
     command.arg(program);
-    command
+    Ok(command)
 }
 
-/// Turns the error of a start into one that names the package to install.
+/// Returns where a program is: a path, or a name to look for as the system does.
+fn find(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return program.is_file().then(|| program.to_owned());
+    }
+    let folders = env::var_os("PATH")?;
+    env::split_paths(&folders).map(|it| it.join(program)).find(|it| it.is_file())
+}
+
+/// Turns the error of a start into one that names what is missing, and the package to install.
 pub fn missing(tool: &str, error: std::io::Error) -> anyhow::Error {
-    let package = PACKAGES.iter().find(|(it, _)| *it == tool).map(|(_, package)| package);
-    match package {
-        Some(package) if error.kind() == ErrorKind::NotFound => {
-            anyhow::anyhow!("`{tool}` is missing: install the package `{package}`")
-        }
-        _ => error.into(),
+    if error.kind() != ErrorKind::NotFound {
+        return error.into();
+    }
+    match PACKAGES.iter().find(|(it, _)| *it == tool) {
+        Some((_, package)) => anyhow::anyhow!("`{tool}` is missing: install the package `{package}`"),
+        None => anyhow::anyhow!("`{tool}` is missing"),
     }
 }
 
@@ -134,6 +153,16 @@ mod tests {
     fn a_missing_tool_is_named_with_its_package() {
         let error = missing("nft", ErrorKind::NotFound.into());
         assert_eq!(error.to_string(), "`nft` is missing: install the package `nftables`");
+    }
+
+    /// Not the program that would run it, which is there.
+    #[test]
+    fn a_missing_program_is_named_itself() {
+        for name in ["no-such-program", "/nowhere/no-such-program"] {
+            let error = bound(None, Path::new(name)).unwrap_err();
+            assert_eq!(error.to_string(), format!("`{name}` is missing"));
+        }
+        assert!(bound(None, Path::new("sh")).is_ok());
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl MetricsServer {
     fn start_scraping(kind: Kind, agent: Option<SocketAddr>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a folder for a server")?;
         let address = free_address()?;
-        let mut program = command::bound(None, &program(kind.program()));
+        let mut program = command::bound(None, &program(kind.program()))?;
         match kind {
             Kind::Prometheus => prometheus(&mut program, folder.path(), address, agent)?,
             Kind::Mimir => mimir(&mut program, folder.path(), address)?,
