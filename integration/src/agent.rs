@@ -30,6 +30,10 @@ use crate::{
 
 /// The usual pipeline, with short intervals.
 pub const LIVE: &str = include_str!("../configs/live.yaml");
+/// Like [`LIVE`], with names of the API server that the kubeconfig `RIDLEY_KUBECONFIG` names; links show [`CLUSTER_ATTRIBUTES`].
+pub const LIVE_IN_CLUSTER: &str = include_str!("../configs/live_in_cluster.yaml");
+/// What the links of [`LIVE_IN_CLUSTER`] show beyond the usual.
+pub const CLUSTER_ATTRIBUTES: [&str; 5] = ["node", "pod", "process", "service", "zone"];
 /// Like [`LIVE`], and records every flow to the file that `RIDLEY_FLOWS` names.
 pub const RECORD: &str = include_str!("../configs/record.yaml");
 /// Every component that observes or delivers, with small files below the path that `RIDLEY_FLOWS` names.
@@ -80,7 +84,7 @@ impl Agent {
     /// As of [`start`](Self::start).
     pub fn start_as(rights: Rights, config: &str, variables: &[(&str, &Path)]) -> anyhow::Result<Self> {
         let agent = Self::launch(config, rights, variables)?;
-        agent.await_observation()?;
+        agent.await_observation(&[])?;
         Ok(agent)
     }
 
@@ -372,15 +376,16 @@ impl Agent {
         ended.with_context(|| self.in_its_words())
     }
 
-    /// Opens connections until the agent shows one: from then on it misses none.
+    /// Opens connections until the agent shows one: from then on it misses none. `attributes` tell its links apart beyond the usual.
     ///
     /// # Errors
     ///
     /// It shows none.
-    fn await_observation(&self) -> anyhow::Result<()> {
+    pub fn await_observation(&self, attributes: &[String]) -> anyhow::Result<()> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
         let address = listener.local_addr().context("a listener without an address")?;
-        let interest = Interest { names: Vec::new(), ports: vec![address.port()], ..Interest::default() };
+        let interest =
+            Interest { names: Vec::new(), ports: vec![address.port()], attributes: attributes.to_vec() };
         poll::until(PATIENCE, || {
             let client = TcpStream::connect(address).context("cannot connect to itself")?;
             let server = listener.accept().context("cannot accept")?;

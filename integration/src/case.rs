@@ -69,6 +69,8 @@ pub enum Home {
     Container,
     /// A container of a Kubernetes pod each, whose control group has the longest name that is in use.
     Pod,
+    /// Containers of these pods, by their uids: the client's and the server's.
+    Pods([&'static str; 2]),
 }
 
 /// How every connection of a case ends.
@@ -187,17 +189,22 @@ pub fn side_by_side<T: Send, R: Send>(
 }
 
 impl Home {
-    pub(crate) fn control_group(self, world: &World, process: &str) -> anyhow::Result<PathBuf> {
+    pub(crate) fn control_group(self, world: &World, side: Side, process: &str) -> anyhow::Result<PathBuf> {
+        let of_pod = |uid: &str| {
+            world.control_group(&format!(
+                "system.slice/containerd.service/kubepods-besteffort-pod{}.slice:cri-containerd:{}",
+                uid.replace('-', "_"),
+                container(process)
+            ))
+        };
         match self {
             Self::Host => world.control_group(process),
             Self::Unit => world.control_group(&format!("system.slice/{}", unit(process))),
             Self::Container => {
                 world.control_group(&format!("system.slice/docker-{}.scope", container(process)))
             }
-            Self::Pod => world.control_group(&format!(
-                "system.slice/containerd.service/kubepods-besteffort-pod{POD}.slice:cri-containerd:{}",
-                container(process)
-            )),
+            Self::Pod => of_pod(POD),
+            Self::Pods([client, server]) => of_pod(if side == Side::Client { client } else { server }),
         }
     }
 
@@ -205,7 +212,7 @@ impl Home {
         match self {
             Self::Host => Name { name: process.to_owned(), kind: "Process".to_owned(), ..Name::default() },
             Self::Unit => Name { name: unit(process), kind: "Unit".to_owned(), ..Name::default() },
-            Self::Container | Self::Pod => Name {
+            Self::Container | Self::Pod | Self::Pods(_) => Name {
                 name: process.to_owned(),
                 namespace: Some(container(process)[..12].to_owned()),
                 kind: "Container".to_owned(),
@@ -215,8 +222,8 @@ impl Home {
     }
 }
 
-/// A pod's uid as it stands in the name of its control group.
-const POD: &str = "12345678_1234_1234_1234_123456789abc";
+/// A pod's uid.
+const POD: &str = "12345678-1234-1234-1234-123456789abc";
 
 fn unit(process: &str) -> String {
     format!("{process}.service")

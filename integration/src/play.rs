@@ -309,7 +309,7 @@ impl<'a> Play<'a> {
     fn plan(&self, name: &str, side: Side, address: SocketAddr) -> anyhow::Result<Plan> {
         Ok(Plan {
             name: name.to_owned(),
-            control_group: Some(self.case.home.control_group(self.world, name)?),
+            control_group: Some(self.case.home.control_group(self.world, side, name)?),
             side,
             address,
             onward: None,

@@ -1,6 +1,7 @@
 //! Names of ends in a cluster: objects in a real API server, and records of connections between them.
 
 mod cases;
+mod posing;
 mod shop;
 
 use std::{

@@ -130,7 +130,7 @@ impl Pod {
         }))
     }
 
-    fn with(mut self, address: &str) -> Self {
+    pub(crate) fn with(mut self, address: &str) -> Self {
         self.0["status"]["podIPs"].as_array_mut().expect("a list").push(json!({ "ip": address }));
         self
     }
@@ -158,7 +158,7 @@ impl Pod {
     }
 }
 
-fn replica_set(name: &str, owner: Option<(&str, &str, &str)>) -> Value {
+pub(crate) fn replica_set(name: &str, owner: Option<(&str, &str, &str)>) -> Value {
     let labels = json!({ "app": name });
     let template = json!({ "metadata": { "labels": labels }, "spec": { "containers": [{ "name": "c", "image": "i" }] } });
     owned(
@@ -189,7 +189,7 @@ fn owned(object: Value, owner: Option<(&str, &str, &str)>) -> Value {
     }
 }
 
-fn service(name: &str, spec: Value) -> Value {
+pub(crate) fn service(name: &str, spec: Value) -> Value {
     let mut service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "namespace": "shop" }, "spec": spec });
     if service["spec"]["type"] == "LoadBalancer" {
         service["status"] = json!({ "loadBalancer": { "ingress": [{ "ip": "203.0.113.50" }] } });
@@ -197,7 +197,7 @@ fn service(name: &str, spec: Value) -> Value {
     service
 }
 
-fn slice(namespace: &str, service: &str, port: u16, endpoints: Value) -> Value {
+pub(crate) fn slice(namespace: &str, service: &str, port: u16, endpoints: Value) -> Value {
     json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
         "metadata": { "name": format!("{service}-1"), "namespace": namespace, "labels": { "kubernetes.io/service-name": service } },
