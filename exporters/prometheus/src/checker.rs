@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{names::Type, negotiate::Format};
+use prometheus::Type;
+
+use crate::negotiate::Format;
 
 /// Samples by name and labels, as they were written.
 pub(crate) type Samples = BTreeMap<String, f64>;

@@ -1,25 +1,33 @@
-use std::fmt::Write;
+use std::{fmt::Write, ops::ControlFlow, time::Instant};
 
-use crate::{
-    float,
-    labels::append,
-    names::Type,
-    negotiate::Format,
-    value::{Histogram, Summary, Value},
-};
+use prometheus::{Cursor, Family, Histogram, Shown, Store, Summary, Type, Value, append, write_float};
+
+use crate::negotiate::Format;
 
 /// What ends an answer in OpenMetrics; a scraper takes an answer without it for cut off.
 pub(crate) const EOF: &str = "# EOF\n";
 
-/// Writes what stands before the series of a family.
-pub(crate) fn header(
-    name: &str,
-    kind: Type,
-    unit: Option<&str>,
-    help: &str,
+/// Writes series from the cursor on, until `out` is longer than `limit`. Returns whether there are more.
+pub(crate) fn render(
+    store: &Store,
+    cursor: &mut Cursor,
     format: Format,
+    now: Instant,
+    limit: usize,
     out: &mut String,
-) {
+) -> bool {
+    store.show(cursor, now, |Shown { family, is_first, labels, value }| {
+        let Family { name, kind, unit, help } = family;
+        if is_first {
+            header(name, *kind, unit.as_deref(), help, format, out);
+        }
+        series(name, *kind, labels, value, out);
+        if out.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+}
+
+/// Writes what stands before the series of a family.
+fn header(name: &str, kind: Type, unit: Option<&str>, help: &str, format: Format, out: &mut String) {
     // In the older format a family is called like its samples, in OpenMetrics without the suffix.
     let (suffix, word) = match (format, kind) {
         (Format::Text, Type::Counter) => ("_total", "counter"),
@@ -42,14 +50,14 @@ pub(crate) fn header(
 }
 
 /// Writes the samples of one series. They are the same in both formats.
-pub(crate) fn series(name: &str, kind: Type, labels: &str, value: &Value, out: &mut String) {
+fn series(name: &str, kind: Type, labels: &str, value: &Value, out: &mut String) {
     match value {
         Value::Int(value) => {
-            sample_name(name, suffix(kind), labels, out);
+            sample_name(name, kind.suffix(), labels, out);
             line(out, format_args!("{value}\n"));
         }
         Value::Float(value) => {
-            sample_name(name, suffix(kind), labels, out);
+            sample_name(name, kind.suffix(), labels, out);
             float_line(*value, out);
         }
         Value::Histogram(histogram) => {
@@ -83,14 +91,6 @@ pub(crate) fn series(name: &str, kind: Type, labels: &str, value: &Value, out: &
     }
 }
 
-const fn suffix(kind: Type) -> &'static str {
-    match kind {
-        Type::Counter => "_total",
-        Type::Info => "_info",
-        Type::Gauge | Type::Histogram | Type::Summary => "",
-    }
-}
-
 /// Writes the name and labels of a sample, and the space before its value.
 fn sample_name(name: &str, suffix: &str, labels: &str, out: &mut String) {
     out.push_str(name);
@@ -116,7 +116,7 @@ fn bucket_name(name: &str, labels: &str, bound: &str, out: &mut String) {
 }
 
 fn float_line(value: f64, out: &mut String) {
-    float::write(value, out);
+    write_float(value, out);
     out.push('\n');
 }
 
@@ -135,3 +135,7 @@ fn escape_help(help: &str, format: Format, out: &mut String) {
 fn line(out: &mut String, arguments: std::fmt::Arguments<'_>) {
     out.write_fmt(arguments).expect("a string takes everything");
 }
+
+#[cfg(test)]
+#[path = "encode_tests.rs"]
+mod tests;

@@ -1,5 +1,4 @@
 use std::{
-    borrow::Cow,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -9,11 +8,8 @@ use std::{
 
 use component::{BoxError, BoxFuture, Context, Exporter, Input, Registry, Shutdown};
 use model::{Batch, UnixNanos, n_points};
-use opentelemetry_proto::tonic::{
-    common::v1::{InstrumentationScope, KeyValue},
-    metrics::v1::{Metric, MetricsData},
-    resource::v1::Resource,
-};
+use opentelemetry_proto::tonic::metrics::v1::{Metric, MetricsData};
+use prometheus::{DropReason, Drops, Identity, Limits, Source, Store, add_scope};
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
@@ -24,13 +20,11 @@ use tokio::{
 use crate::{
     Config,
     error::BindError,
-    labels,
-    metrics::{DropReason, Drops, Instruments},
+    metrics::Instruments,
     negotiate::Format,
     routes::{METRICS_PATH, router},
     scrape::Scrape,
     server::serve,
-    store::{Limits, Source, Store},
     watched::now,
 };
 
@@ -79,6 +73,7 @@ impl PrometheusExporter {
             store: Mutex::new(Store::new(Limits {
                 max_series: max_series.get(),
                 expiration: metric_expiration,
+                resolution: 0,
             })),
             registry,
             started: SystemTime::now().into(),
@@ -137,7 +132,7 @@ impl Shared {
         let mut store = self.store();
         let scopes = own.resource_metrics.iter().flat_map(|it| &it.scope_metrics);
         for metric in scopes.flat_map(|it| &it.metrics) {
-            store.put(metric, 0..n_points(metric), &source, now);
+            store.put(metric, 0..n_points(metric), &source, now, &mut ());
         }
         drop(store);
         Scrape::new(self, format, gzip, now)
@@ -164,15 +159,15 @@ impl Shared {
         for resource_metrics in &data.resource_metrics {
             let identity = Identity::of(resource_metrics.resource.as_ref());
             if !identity.others.is_empty() {
-                let source = Source { labels: identity.labels.clone(), is_own: false };
-                self.store().put_target(&identity.others, &source, now());
+                let source = Source { labels: identity.labels.clone(), ..Source::default() };
+                self.store().put_target(&identity.others, &source, now(), &mut ());
             }
             for scope_metrics in &resource_metrics.scope_metrics {
                 let mut labels = identity.labels.clone();
                 if !without_scope_info {
                     add_scope(scope_metrics.scope.as_ref(), &scope_metrics.schema_url, &mut labels);
                 }
-                let source = Source { labels, is_own: false };
+                let source = Source { labels, ..Source::default() };
                 for metric in &scope_metrics.metrics {
                     self.take_metric(metric, &source).await;
                 }
@@ -191,7 +186,7 @@ impl Shared {
                 task::yield_now().await;
             }
             let to = n.min(from + POINTS_PER_LOCK);
-            self.store().put(metric, from..to, source, now());
+            self.store().put(metric, from..to, source, now(), &mut ());
         }
     }
 
@@ -206,7 +201,7 @@ impl Shared {
     async fn sweep(&self) {
         let mut swept = None;
         loop {
-            swept = self.store().expire_next(swept, now(), SERIES_PER_LOCK);
+            swept = self.store().expire_next(swept, now(), SERIES_PER_LOCK, &mut ());
             if swept.is_none() {
                 break;
             }
@@ -227,48 +222,4 @@ impl Shared {
         // Nobody came: what they miss is in the metrics of the pipeline's other exporters, or lost.
         drop(time::timeout_at(until, self.final_scrape.notified()).await);
     }
-}
-
-/// What tells a resource from others, by the specification: `job` and `instance`.
-#[derive(Default)]
-struct Identity<'a> {
-    labels: Vec<(&'static str, Cow<'a, str>)>,
-    /// The attributes that do not identify it.
-    others: Vec<KeyValue>,
-}
-
-impl<'a> Identity<'a> {
-    fn of(resource: Option<&'a Resource>) -> Self {
-        let mut identity = Self::default();
-        let (mut name, mut namespace, mut instance) = (Cow::default(), Cow::default(), Cow::default());
-        for attribute in resource.into_iter().flat_map(|it| &it.attributes) {
-            let value = || attribute.value.as_ref().map(labels::text).unwrap_or_default();
-            match attribute.key.as_str() {
-                "service.name" => name = value(),
-                "service.namespace" => namespace = value(),
-                "service.instance.id" => instance = value(),
-                _ => identity.others.push(attribute.clone()),
-            }
-        }
-        if !name.is_empty() {
-            let job = if namespace.is_empty() { name } else { format!("{namespace}/{name}").into() };
-            identity.labels.push(("job", job));
-        }
-        if !instance.is_empty() {
-            identity.labels.push(("instance", instance));
-        }
-        identity
-    }
-}
-
-fn add_scope<'a>(
-    scope: Option<&'a InstrumentationScope>,
-    schema_url: &'a str,
-    labels: &mut Vec<(&'static str, Cow<'a, str>)>,
-) {
-    if let Some(InstrumentationScope { name, version, .. }) = scope {
-        labels.push(("otel_scope_name", Cow::Borrowed(name)));
-        labels.push(("otel_scope_version", Cow::Borrowed(version)));
-    }
-    labels.push(("otel_scope_schema_url", Cow::Borrowed(schema_url)));
 }

@@ -1,6 +1,6 @@
 //! Serves metrics to be scraped by Prometheus.
 //!
-//! What reaches the exporter is kept per series in the `store`, in the form in which it will be written, until it is
+//! What reaches the exporter is kept per series in `prometheus`' store, in the form in which it will be written, until it is
 //! replaced or expires. A scrape renders the store piece by piece, as fast as the client reads: neither a large store nor
 //! a slow client blocks anything else.
 //!
@@ -14,16 +14,11 @@ mod encode;
 mod error;
 mod exporter;
 mod factory;
-mod float;
-mod labels;
 mod metrics;
-mod names;
 mod negotiate;
 mod routes;
 mod scrape;
 mod server;
-mod store;
-mod value;
 mod watched;
 
 #[cfg(test)]

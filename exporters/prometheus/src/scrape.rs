@@ -11,7 +11,13 @@ use axum::body::{Bytes, HttpBody};
 use flate2::{Compression, write::GzEncoder};
 use hyper::body::Frame;
 
-use crate::{encode, exporter::Shared, negotiate::Format, store::Cursor};
+use prometheus::Cursor;
+
+use crate::{
+    encode::{self, render},
+    exporter::Shared,
+    negotiate::Format,
+};
 
 /// How much is rendered in one go: a fraction of a millisecond of work, and of holding the store's lock.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -50,7 +56,7 @@ impl Scrape {
     fn next_piece(&mut self) -> Vec<u8> {
         let mut text = String::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
         let Self { shared, format, started, cursor, .. } = self;
-        let has_more = shared.store().render(cursor, *format, *started, CHUNK_BYTES, &mut text);
+        let has_more = render(&shared.store(), cursor, *format, *started, CHUNK_BYTES, &mut text);
         if !has_more {
             if *format == Format::OpenMetrics {
                 text.push_str(encode::EOF);

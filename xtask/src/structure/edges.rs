@@ -18,6 +18,8 @@ struct Rule {
 const CONTRACT: &[&str] = &["pipeline/component", "pipeline/model"];
 /// What exporters that send to servers are made from.
 const DELIVERING: &[&str] = &["pipeline/component", "pipeline/delivery", "pipeline/model"];
+/// What exporters are made from that show metrics as Prometheus has them.
+const TRANSLATING: &[&str] = &["pipeline/component", "pipeline/model", "pipeline/prometheus"];
 const FAKES: &[&str] = &["pipeline/component-test"];
 /// Whoever has one of these can wait, and so do input and output.
 const RUNTIMES: &[&str] = &["axum", "mio", "tokio", "tokio-util"];
@@ -27,6 +29,7 @@ const RULES: &[Rule] = &[
     Rule { folder: "pipeline/component", ours: &["pipeline/model"], in_tests: &[], never: &["axum", "aya"] },
     Rule { folder: "pipeline/component-test", ours: CONTRACT, in_tests: &[], never: &["axum", "aya"] },
     Rule { folder: "pipeline/delivery", ours: CONTRACT, in_tests: FAKES, never: &["axum", "aya"] },
+    Rule { folder: "pipeline/prometheus", ours: &["pipeline/model"], in_tests: &[], never: RUNTIMES },
     Rule { folder: "pipeline/config", ours: CONTRACT, in_tests: FAKES, never: RUNTIMES },
     Rule {
         folder: "pipeline/engine",
@@ -60,6 +63,7 @@ const RULES: &[Rule] = &[
     Rule { folder: "processors/*", ours: CONTRACT, in_tests: FAKES, never: &["aya"] },
     Rule { folder: "connectors/*", ours: CONTRACT, in_tests: FAKES, never: &["aya"] },
     Rule { folder: "exporters/otlp", ours: DELIVERING, in_tests: FAKES, never: &["aya"] },
+    Rule { folder: "exporters/prometheus", ours: TRANSLATING, in_tests: FAKES, never: &["aya"] },
     Rule { folder: "exporters/*", ours: CONTRACT, in_tests: FAKES, never: &["aya"] },
     Rule { folder: "ebpf-programs/abi", ours: &[], in_tests: &[], never: RUNTIMES },
     Rule { folder: "ebpf-programs/socket-observer", ours: &["ebpf-programs/abi"], in_tests: &[], never: &[] },

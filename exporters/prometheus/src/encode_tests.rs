@@ -1,12 +1,15 @@
+use std::{borrow::Cow, time::Duration};
+
 use model::n_points;
 use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, any_value},
+    common::v1::{AnyValue, KeyValue, any_value},
     metrics::v1::{
-        ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint,
-        NumberDataPoint, Sum, Summary, SummaryDataPoint, number_data_point,
-        summary_data_point::ValueAtQuantile,
+        AggregationTemporality, DataPointFlags, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge,
+        Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum, Summary, SummaryDataPoint, metric::Data,
+        number_data_point, summary_data_point::ValueAtQuantile,
     },
 };
+use prometheus::{DropReason, Drops, Limits, Source};
 use proptest::prelude::*;
 
 use super::*;
@@ -113,7 +116,7 @@ fn what_cannot_be_shown_is_dropped_with_a_reason() {
         ],
     );
     // Names that come with nothing to show must not pile up.
-    assert_eq!((shown.store.families.len(), shown.store.reserved.len()), (0, 0));
+    assert_eq!((shown.store.size().families, shown.store.size().names), (0, 0));
 }
 
 /// One TYPE for a name: the first wins, and the names of samples belong to one family.
@@ -164,8 +167,9 @@ fn the_number_of_series_is_limited() {
     shown.put(&counter("a", &[(&[("n", "1")], 9)]));
     shown.put(&counter("b", &[(&[], 1)]));
     shown.put_target(&[("host.name", "x")], &[]);
-    assert_eq!(shown.store.drops.n_targets, 1);
-    shown.check(&[("a_total{n=\"1\"}", 9.0), ("a_total{n=\"2\"}", 1.0)], &[(DropReason::MaxSeries, 2)]);
+    let drops = shown.store.take_drops();
+    assert_eq!((drops.n_targets, drops.of(DropReason::MaxSeries)), (1, 2));
+    shown.check(&[("a_total{n=\"1\"}", 9.0), ("a_total{n=\"2\"}", 1.0)], &[]);
     shown.pass(EXPIRATION);
     shown.put(&counter("b", &[(&[], 1)]));
     shown.check(&[("b_total", 1.0)], &[]);
@@ -177,8 +181,8 @@ fn own_telemetry_has_room_of_its_own() {
     let mut shown = Shown::new(1);
     shown.put(&counter("a", &[(&[], 1)]));
     let own = Source { is_own: true, ..Source::default() };
-    shown.store.put(&counter("own", &[(&[], 1), (&[("x", "y")], 2)]), 0..2, &own, shown.now);
-    shown.store.put(&gauge("a", &[(&[], 1)]), 0..1, &own, shown.now);
+    shown.store.put(&counter("own", &[(&[], 1), (&[("x", "y")], 2)]), 0..2, &own, shown.now, &mut ());
+    shown.store.put(&gauge("a", &[(&[], 1)]), 0..1, &own, shown.now, &mut ());
     shown.check(&[("a_total", 1.0), ("own_total", 1.0), ("own_total{x=\"y\"}", 2.0)], &[]);
     assert_eq!(shown.store.n_series(), 1);
 }
@@ -193,11 +197,11 @@ fn a_series_that_is_not_updated_expires() {
     // Not shown already before the sweep finds it.
     shown.check(&[("a_total{n=\"new\"}", 1.0)], &[]);
     shown.pass(Duration::ZERO);
-    assert_eq!((shown.store.n_series(), shown.store.labels.ids.len()), (1, 1));
+    assert_eq!((shown.store.n_series(), shown.store.size().labels), (1, 1));
     shown.pass(EXPIRATION);
     shown.check(&[], &[]);
-    assert_eq!((shown.store.families.len(), shown.store.reserved.len()), (0, 0));
-    assert_eq!((shown.store.n_series(), shown.store.labels.ids.len()), (0, 0));
+    assert_eq!((shown.store.size().families, shown.store.size().names), (0, 0));
+    assert_eq!((shown.store.n_series(), shown.store.size().labels), (0, 0));
 }
 
 /// OTLP's way to say that a series has ended: it must be gone at the next scrape, not after the expiration.
@@ -230,7 +234,7 @@ fn labels_of_series_that_ended_do_not_pile_up() {
         shown.put(&end);
     }
     assert_eq!(shown.store.take_drops(), Drops::default());
-    let n_labels = shown.store.labels.ids.len();
+    let n_labels = shown.store.size().labels;
     assert_eq!(n_labels, 0);
 }
 
@@ -247,11 +251,11 @@ fn a_sweep_goes_on_where_it_was() {
     shown.put(&gauge("a", &[(&[("n", "3")], 9)]));
     let (mut swept, mut left) = (None, Vec::new());
     loop {
-        swept = shown.store.expire_next(swept, shown.now, 3);
+        swept = shown.store.expire_next(swept, shown.now, 3, &mut ());
         if swept.is_none() {
             break;
         }
-        left.push((shown.store.n_series(), shown.store.labels.ids.len()));
+        left.push((shown.store.n_series(), shown.store.size().labels));
     }
     // Labels go with the last series that has them.
     assert_eq!(left, [(11, 7), (9, 7), (8, 7), (5, 4), (2, 2), (1, 1)]);
@@ -264,8 +268,8 @@ fn sources_are_kept_apart_by_their_labels() {
     let mut shown = Shown::new(100);
     for instance in ["i-1", "i-2"] {
         let labels = vec![("instance", Cow::Borrowed(instance)), ("job", Cow::Borrowed("api"))];
-        let source = Source { labels, is_own: false };
-        shown.store.put(&gauge("up", &[(&[], 1)]), 0..1, &source, shown.now);
+        let source = Source { labels, ..Source::default() };
+        shown.store.put(&gauge("up", &[(&[], 1)]), 0..1, &source, shown.now, &mut ());
     }
     shown.check(&[("up{instance=\"i-1\",job=\"api\"}", 1.0), ("up{instance=\"i-2\",job=\"api\"}", 1.0)], &[]);
 }
@@ -300,14 +304,14 @@ fn pieces_add_up_to_the_whole() {
         let (mut cursor, mut pieces) = (Cursor::default(), String::new());
         loop {
             let mut piece = String::new();
-            let more = shown.store.render(&mut cursor, Format::OpenMetrics, shown.now, limit, &mut piece);
+            let more = render(&shown.store, &mut cursor, Format::OpenMetrics, shown.now, limit, &mut piece);
             assert!(piece.len() < limit + 400, "{} bytes in a piece of {limit}", piece.len());
             pieces.push_str(&piece);
             if !more {
                 break;
             }
         }
-        assert_eq!(pieces + encode::EOF, whole);
+        assert_eq!(pieces + EOF, whole);
     }
 }
 
@@ -319,12 +323,12 @@ fn a_family_that_was_replaced_during_a_scrape_is_left_out() {
     shown.put(&gauge("a", &[(&[("n", "1")], 1), (&[("n", "2")], 2)]));
     shown.put(&gauge("b", &[(&[("n", "2")], 4)]));
     let (mut cursor, mut text) = (Cursor::default(), String::new());
-    assert!(shown.store.render(&mut cursor, Format::Text, shown.now, 1, &mut text));
+    assert!(render(&shown.store, &mut cursor, Format::Text, shown.now, 1, &mut text));
     shown.now += EXPIRATION;
     shown.put(&gauge("b", &[(&[("n", "2")], 4)]));
     shown.pass(Duration::ZERO);
     shown.put(&counter("a", &[(&[("n", "2")], 3)]));
-    while shown.store.render(&mut cursor, Format::Text, shown.now, 1, &mut text) {}
+    while render(&shown.store, &mut cursor, Format::Text, shown.now, 1, &mut text) {}
     let samples = checker::check(&text, Format::Text).unwrap();
     assert_eq!(
         samples.into_iter().collect::<Vec<_>>(),
@@ -339,14 +343,14 @@ fn a_series_that_returns_during_a_scrape_is_written_once() {
     let mut shown = Shown::new(100);
     shown.put(&gauge("a", &[(&[("n", "1")], 1), (&[("n", "2")], 2)]));
     let (mut cursor, mut text) = (Cursor::default(), String::new());
-    assert!(shown.store.render(&mut cursor, Format::Text, shown.now, 1, &mut text));
+    assert!(render(&shown.store, &mut cursor, Format::Text, shown.now, 1, &mut text));
     let mut end = gauge("a", &[(&[("n", "1")], 1)]);
     if let Some(Data::Gauge(gauge)) = &mut end.data {
         gauge.data_points[0].flags = DataPointFlags::NoRecordedValueMask as u32;
     }
     shown.put(&end);
     shown.put(&gauge("a", &[(&[("n", "1")], 3)]));
-    while shown.store.render(&mut cursor, Format::Text, shown.now, 1, &mut text) {}
+    while render(&shown.store, &mut cursor, Format::Text, shown.now, 1, &mut text) {}
     let samples = checker::check(&text, Format::Text).unwrap();
     let expected = [("a{n=\"1\"}".to_owned(), 1.0), ("a{n=\"2\"}".to_owned(), 2.0)];
     assert_eq!(samples.into_iter().collect::<Vec<_>>(), expected);
@@ -467,18 +471,21 @@ struct Shown {
 
 impl Shown {
     fn new(max_series: usize) -> Self {
-        Self { store: Store::new(Limits { max_series, expiration: EXPIRATION }), now: Instant::now() }
+        Self {
+            store: Store::new(Limits { max_series, expiration: EXPIRATION, resolution: 0 }),
+            now: Instant::now(),
+        }
     }
 
     fn put(&mut self, metric: &Metric) {
         let n = n_points(metric);
-        self.store.put(metric, 0..n, &Source::default(), self.now);
+        self.store.put(metric, 0..n, &Source::default(), self.now, &mut ());
     }
 
     fn put_target(&mut self, attributes: &[(&str, &str)], labels: &[(&'static str, &'static str)]) {
         let attributes: Vec<KeyValue> = attributes.iter().map(|(key, value)| attribute(key, value)).collect();
         let labels = labels.iter().map(|(name, value)| (*name, Cow::Borrowed(*value))).collect();
-        self.store.put_target(&attributes, &Source { labels, is_own: false }, self.now);
+        self.store.put_target(&attributes, &Source { labels, ..Source::default() }, self.now, &mut ());
     }
 
     /// Lets time pass, and sweeps.
@@ -486,7 +493,7 @@ impl Shown {
         self.now += time;
         let mut swept = None;
         loop {
-            swept = self.store.expire_next(swept, self.now, 3);
+            swept = self.store.expire_next(swept, self.now, 3, &mut ());
             if swept.is_none() {
                 break;
             }
@@ -495,9 +502,9 @@ impl Shown {
 
     fn text(&self, format: Format) -> String {
         let mut out = String::new();
-        assert!(!self.store.render(&mut Cursor::default(), format, self.now, usize::MAX, &mut out));
+        assert!(!render(&self.store, &mut Cursor::default(), format, self.now, usize::MAX, &mut out));
         if format == Format::OpenMetrics {
-            out.push_str(encode::EOF);
+            out.push_str(EOF);
         }
         out
     }

@@ -4,24 +4,39 @@
 
 /// What Prometheus calls the type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Type {
+pub enum Type {
+    /// A number that only goes up.
     Counter,
+    /// A number.
     Gauge,
+    /// Counts of what lies between bounds.
     Histogram,
+    /// Quantiles that the sender computed.
     Summary,
+    /// Nothing but its labels.
     Info,
 }
 
 impl Type {
     /// What is appended to the name of the family to name its samples, and what else the family may not share with
     /// another one: OpenMetrics reserves all of these.
-    pub(crate) const fn suffixes(self) -> &'static [&'static str] {
+    pub const fn suffixes(self) -> &'static [&'static str] {
         match self {
             Self::Counter => &["", "_total", "_created"],
             Self::Gauge => &[""],
             Self::Histogram => &["", "_bucket", "_sum", "_count", "_created"],
             Self::Summary => &["", "_sum", "_count", "_created"],
             Self::Info => &["", "_info"],
+        }
+    }
+
+    /// Returns what is appended to the name of the family to name its one sample; of those with several, the ones without a
+    /// suffix of their own.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Counter => "_total",
+            Self::Info => "_info",
+            Self::Gauge | Self::Histogram | Self::Summary => "",
         }
     }
 

@@ -2,7 +2,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, HashSet},
     mem,
-    ops::{Bound, Range},
+    ops::{Bound, ControlFlow, Range},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,19 +14,19 @@ use opentelemetry_proto::tonic::{
 };
 
 use crate::{
-    encode,
+    DropReason, Drops,
     labels::LabelWriter,
-    metrics::{DropReason, Drops},
     names::{self, FamilyName, Type},
-    negotiate::Format,
     value::{Point, SharedBounds, Value},
 };
 
-/// The series that a scrape shows: families by name, in each the series in the order in which they came.
+/// The series that there are: families by name, in each the series in the order in which they came.
+///
+/// Of each series it keeps what `V` keeps of its last value.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub struct Store<V = Value> {
     limits: Limits,
-    families: BTreeMap<Arc<str>, Family>,
+    families: BTreeMap<Arc<str>, Held<V>>,
     /// Every name that a family uses for itself or its samples.
     reserved: HashSet<Box<str>>,
     labels: Labels,
@@ -40,27 +40,85 @@ pub(crate) struct Store {
 
 /// How much a [`Store`] may hold.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) max_series: usize,
-    pub(crate) expiration: Duration,
+pub struct Limits {
+    /// Most series.
+    pub max_series: usize,
+    /// How long one that is not updated is kept.
+    pub expiration: Duration,
+    /// In how many nanoseconds a series has one point at most; zero if only their order matters.
+    pub resolution: u64,
+}
+
+/// What a [`Store`] holds at present.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Families of series.
+    pub families: usize,
+    /// Names that these have for themselves.
+    pub names: usize,
+    /// Sets of labels.
+    pub labels: usize,
+    /// Series that count towards the limit.
+    pub series: usize,
+}
+
+/// What the series of one metric have in common.
+#[derive(Debug)]
+pub struct Family {
+    /// The name, without the suffix of its type.
+    pub name: Arc<str>,
+    /// The type.
+    pub kind: Type,
+    /// The unit, if the name ends with it.
+    pub unit: Option<String>,
+    /// What the metric means.
+    pub help: String,
+}
+
+/// Is told what becomes of series.
+pub trait Follow<V> {
+    /// A series has a new value, as of that time.
+    fn point(&mut self, family: &Family, labels: &str, value: &Value, time: u64);
+
+    /// A series has ended. `last` is the time of its last point, zero if there was none; `time` that which the sender says, if
+    /// it was the sender who said it.
+    fn end(&mut self, family: &Family, labels: &str, kept: Option<&V>, last: u64, time: Option<u64>);
+}
+
+/// Nobody.
+impl<V> Follow<V> for () {
+    fn point(&mut self, _family: &Family, _labels: &str, _value: &Value, _time: u64) {}
+
+    fn end(&mut self, _family: &Family, _labels: &str, _kept: Option<&V>, _last: u64, _time: Option<u64>) {}
+}
+
+/// One series as it is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a, V> {
+    /// What it has in common with others.
+    pub family: &'a Family,
+    /// Whether it is the first of its family.
+    pub is_first: bool,
+    /// Its labels: `name="value",...`.
+    pub labels: &'a str,
+    /// What is kept of its value.
+    pub value: &'a V,
 }
 
 /// All series of one metric.
 #[derive(Debug)]
-struct Family {
-    kind: Type,
-    unit: Option<String>,
-    help: String,
+struct Held<V> {
+    family: Family,
     bounds: SharedBounds,
     /// Tells a family from one of the same name that came after it.
     number: u64,
-    series: BTreeMap<LabelsId, Series>,
+    series: BTreeMap<LabelsId, Series<V>>,
 }
 
 #[derive(Debug)]
-struct Series {
+struct Series<V> {
     labels: Arc<str>,
-    value: Value,
+    value: V,
     /// Time of the point in nanoseconds since 1970; zero if unknown.
     time: u64,
     updated: Instant,
@@ -83,16 +141,18 @@ type LabelsId = u64;
 
 /// Where data points come from.
 #[derive(Debug, Default)]
-pub(crate) struct Source<'a> {
+pub struct Source<'a> {
     /// Labels that every series of the source gets: `job` and `instance`, the scope's.
-    pub(crate) labels: Vec<(&'static str, Cow<'a, str>)>,
+    pub labels: Vec<(&'static str, Cow<'a, str>)>,
     /// Whether the points are this process's own telemetry: few, of known names, and never counted as dropped.
-    pub(crate) is_own: bool,
+    pub is_own: bool,
+    /// The time of points that tell none, in nanoseconds since 1970; zero if it remains unknown.
+    pub received: u64,
 }
 
 /// Where a scrape goes on.
 #[derive(Debug, Default)]
-pub(crate) struct Cursor {
+pub struct Cursor {
     /// The family with its number, and the labels of the last series that was written.
     last: Option<(Arc<str>, u64, LabelsId)>,
     /// Labels from here on are newer than the scrape. They wait for the next one: a series that went and came back must
@@ -102,14 +162,15 @@ pub(crate) struct Cursor {
 
 /// Where a sweep goes on.
 #[derive(Debug)]
-pub(crate) struct Swept {
+pub struct Swept {
     name: Arc<str>,
     /// The last series that was looked at; none if that was the family's last.
     last: Option<LabelsId>,
 }
 
-impl Store {
-    pub(crate) fn new(limits: Limits) -> Self {
+impl<V: From<Value>> Store<V> {
+    /// Makes one without series.
+    pub fn new(limits: Limits) -> Self {
         Self {
             limits,
             families: BTreeMap::new(),
@@ -128,24 +189,38 @@ impl Store {
     /// # Panics
     ///
     /// If the metric has no points in the range.
-    pub(crate) fn put(&mut self, metric: &Metric, range: Range<usize>, source: &Source<'_>, now: Instant) {
+    pub fn put(
+        &mut self,
+        metric: &Metric,
+        range: Range<usize>,
+        source: &Source<'_>,
+        now: Instant,
+        follow: &mut impl Follow<V>,
+    ) {
         let is_cumulative = |temporality: i32| temporality == AggregationTemporality::Cumulative as i32;
         let is_delta = |temporality: i32| temporality == AggregationTemporality::Delta as i32;
         let n = range.len();
         let refused = match &metric.data {
             None => return,
             Some(Data::Gauge(data)) => {
-                return self.put_points(metric, Type::Gauge, &data.data_points[range], source, now);
+                return self.put_points(metric, Type::Gauge, &data.data_points[range], source, now, follow);
             }
             Some(Data::Sum(data)) if is_cumulative(data.aggregation_temporality) => {
                 let kind = if data.is_monotonic { Type::Counter } else { Type::Gauge };
-                return self.put_points(metric, kind, &data.data_points[range], source, now);
+                return self.put_points(metric, kind, &data.data_points[range], source, now, follow);
             }
             Some(Data::Histogram(data)) if is_cumulative(data.aggregation_temporality) => {
-                return self.put_points(metric, Type::Histogram, &data.data_points[range], source, now);
+                return self.put_points(
+                    metric,
+                    Type::Histogram,
+                    &data.data_points[range],
+                    source,
+                    now,
+                    follow,
+                );
             }
             Some(Data::Summary(data)) => {
-                return self.put_points(metric, Type::Summary, &data.data_points[range], source, now);
+                return self.put_points(metric, Type::Summary, &data.data_points[range], source, now, follow);
             }
             Some(Data::Sum(data)) if is_delta(data.aggregation_temporality) => DropReason::DeltaTemporality,
             Some(Data::Histogram(data)) if is_delta(data.aggregation_temporality) => {
@@ -158,49 +233,71 @@ impl Store {
     }
 
     /// Shows what is known of a resource: `target_info`. Left out, and counted, if there is no room.
-    pub(crate) fn put_target(&mut self, attributes: &[KeyValue], source: &Source<'_>, now: Instant) {
+    pub fn put_target(
+        &mut self,
+        attributes: &[KeyValue],
+        source: &Source<'_>,
+        now: Instant,
+        follow: &mut impl Follow<V>,
+    ) {
         let name = FamilyName { base: "target".to_owned(), unit: None };
         let Ok(name) = self.open_family(name, Type::Info, "Attributes of the resource.", source) else {
             self.drops.n_targets += 1;
             return;
         };
         let Self { limits, families, labels, writer, scratch, n_series, drops, .. } = self;
-        let Some(family) = families.get_mut(&name) else { return };
+        let Some(Held { family, series, .. }) = families.get_mut(&name) else { return };
+        let (value, time) = (Value::Int(1), source.received);
         scratch.clear();
         writer.write(attributes, &source.labels, None, scratch);
-        if let Some(known) = labels.id_of(scratch).and_then(|it| family.series.get_mut(&it)) {
+        if let Some(known) = labels.id_of(scratch).and_then(|it| series.get_mut(&it)) {
             known.updated = now;
+            if limits.is_late(time, known.time) {
+                return;
+            }
+            known.time = time;
         } else if *n_series < limits.max_series {
             let (id, labels) = labels.intern(scratch);
-            let series = Series { labels, value: Value::Int(1), time: 0, updated: now, is_own: false };
-            family.series.insert(id, series);
+            series.insert(
+                id,
+                Series { labels, value: value.clone().into(), time, updated: now, is_own: false },
+            );
             *n_series += 1;
         } else {
             drops.n_targets += 1;
+            return;
         }
+        follow.point(family, scratch, &value, time);
     }
 
     /// Forgets what has expired among the next `limit` series of one family, and returns where to go on, if there is more.
-    pub(crate) fn expire_next(&mut self, from: Option<Swept>, now: Instant, limit: usize) -> Option<Swept> {
+    pub fn expire_next(
+        &mut self,
+        from: Option<Swept>,
+        now: Instant,
+        limit: usize,
+        follow: &mut impl Follow<V>,
+    ) -> Option<Swept> {
         let (name, after) = match &from {
             None => (Bound::Unbounded, None),
             Some(Swept { name, last: None }) => (Bound::Excluded(&**name), None),
             Some(Swept { name, last: Some(id) }) => (Bound::Included(&**name), Some((name, *id))),
         };
-        let (name, family) = self.families.range_mut::<str, _>((name, Bound::Unbounded)).next()?;
+        let (name, held) = self.families.range_mut::<str, _>((name, Bound::Unbounded)).next()?;
         let after = match after {
             Some((it, id)) if it == name => Bound::Excluded(id),
             _ => Bound::Unbounded,
         };
         let (mut expired, mut n_seen, mut last) = (Vec::new(), 0, None);
-        for (id, series) in family.series.range((after, Bound::Unbounded)).take(limit) {
+        for (id, series) in held.series.range((after, Bound::Unbounded)).take(limit) {
             n_seen += 1;
             last = Some(*id);
             if series.is_expired(now, self.limits.expiration) {
                 expired.push(*id);
             }
         }
-        for series in expired.iter().filter_map(|it| family.series.remove(it)) {
+        for series in expired.iter().filter_map(|it| held.series.remove(it)) {
+            follow.end(&held.family, &series.labels, Some(&series.value), series.time, None);
             self.n_series -= usize::from(!series.is_own);
             self.labels.release(series.labels);
         }
@@ -209,53 +306,55 @@ impl Store {
         Some(Swept { name, last: last.filter(|_| n_seen == limit) })
     }
 
-    /// Writes series from the cursor on, until `out` is longer than `limit`. Returns whether there are more.
-    pub(crate) fn render(
+    /// Shows series from the cursor on, until `show` has enough. Returns whether there may be more.
+    pub fn show(
         &self,
         cursor: &mut Cursor,
-        format: Format,
         now: Instant,
-        limit: usize,
-        out: &mut String,
+        mut show: impl FnMut(Shown<'_, V>) -> ControlFlow<()>,
     ) -> bool {
         let last = cursor.last.take();
         let end = *cursor.end.get_or_insert(self.labels.next);
         let from = last.as_ref().map_or(Bound::Unbounded, |(name, ..)| Bound::Included(&**name));
-        for (name, family) in self.families.range::<str, _>((from, Bound::Unbounded)) {
+        for (name, Held { family, number, series, .. }) in
+            self.families.range::<str, _>((from, Bound::Unbounded))
+        {
             let resumed = last.as_ref().filter(|(it, ..)| it == name);
             let after = match resumed {
-                // Its header was another one's.
-                Some((_, number, _)) if *number != family.number => continue,
+                // What came before it was another one's.
+                Some((_, of, _)) if of != number => continue,
                 Some((_, _, id)) => Bound::Excluded(*id),
                 None => Bound::Unbounded,
             };
-            let mut has_header = resumed.is_some();
-            for (id, series) in family.series.range((after, Bound::Excluded(end))) {
+            let mut is_first = resumed.is_none();
+            for (id, series) in series.range((after, Bound::Excluded(end))) {
                 if series.is_expired(now, self.limits.expiration) {
                     continue;
                 }
-                if !has_header {
-                    let Family { kind, unit, help, .. } = family;
-                    encode::header(name, *kind, unit.as_deref(), help, format, out);
-                    has_header = true;
-                }
-                encode::series(name, family.kind, &series.labels, &series.value, out);
-                if out.len() >= limit {
-                    cursor.last = Some((Arc::clone(name), family.number, *id));
+                let Series { labels, value, .. } = series;
+                if show(Shown { family, is_first, labels, value }).is_break() {
+                    cursor.last = Some((Arc::clone(name), *number, *id));
                     return true;
                 }
+                is_first = false;
             }
         }
         false
     }
 
     /// Returns how many series count towards the limit.
-    pub(crate) fn n_series(&self) -> usize {
+    pub fn n_series(&self) -> usize {
         self.n_series
     }
 
+    /// Returns how much it holds.
+    pub fn size(&self) -> Size {
+        let Self { families, reserved, labels, n_series, .. } = self;
+        Size { families: families.len(), names: reserved.len(), labels: labels.ids.len(), series: *n_series }
+    }
+
     /// Returns what was dropped since the last call.
-    pub(crate) fn take_drops(&mut self) -> Drops {
+    pub fn take_drops(&mut self) -> Drops {
         mem::take(&mut self.drops)
     }
 
@@ -266,6 +365,7 @@ impl Store {
         points: &[P],
         source: &Source<'_>,
         now: Instant,
+        follow: &mut impl Follow<V>,
     ) {
         let opened = match names::translate(&metric.name, &metric.unit, kind) {
             Some(name) => self.open_family(name, kind, &metric.description, source),
@@ -274,7 +374,7 @@ impl Store {
         match opened {
             Err(reason) => self.drop_points(reason, points.len(), source),
             Ok(name) => {
-                self.put_into(&name, points, source, now);
+                self.put_into(&name, points, source, now, follow);
                 self.close_family_if_empty(&name);
             }
         }
@@ -289,8 +389,12 @@ impl Store {
         source: &Source<'_>,
     ) -> Result<Arc<str>, DropReason> {
         let FamilyName { base, unit } = name;
-        if let Some((name, family)) = self.families.get_key_value(base.as_str()) {
-            return if family.kind == kind { Ok(Arc::clone(name)) } else { Err(DropReason::NameConflict) };
+        if let Some((name, held)) = self.families.get_key_value(base.as_str()) {
+            return if held.family.kind == kind {
+                Ok(Arc::clone(name))
+            } else {
+                Err(DropReason::NameConflict)
+            };
         }
         if !source.is_own && self.n_series >= self.limits.max_series {
             return Err(DropReason::MaxSeries);
@@ -303,17 +407,25 @@ impl Store {
         let number = self.n_families_made;
         self.n_families_made += 1;
         let bounds = SharedBounds::default();
-        let family = Family { kind, unit, help: help.to_owned(), bounds, number, series: BTreeMap::new() };
-        self.families.insert(Arc::clone(&name), family);
+        let family = Family { name: Arc::clone(&name), kind, unit, help: help.to_owned() };
+        let held = Held { family, bounds, number, series: BTreeMap::new() };
+        self.families.insert(Arc::clone(&name), held);
         Ok(name)
     }
 
-    fn put_into(&mut self, name: &Arc<str>, points: &[impl Point], source: &Source<'_>, now: Instant) {
+    fn put_into(
+        &mut self,
+        name: &Arc<str>,
+        points: &[impl Point],
+        source: &Source<'_>,
+        now: Instant,
+        follow: &mut impl Follow<V>,
+    ) {
         let Self { limits, families, labels, writer, scratch, n_series, drops, .. } = self;
-        let Some(family) = families.get_mut(name) else { return };
-        let reserved = family.kind.reserved_label();
-        let is_own = source.is_own;
-        let mut intake = Intake { family, labels, n_series, max_series: limits.max_series, is_own, now };
+        let Some(held) = families.get_mut(name) else { return };
+        let reserved = held.family.kind.reserved_label();
+        let Source { is_own, received, .. } = *source;
+        let mut intake = Intake { held, labels, n_series, limits, is_own, received, now, follow };
         for point in points {
             scratch.clear();
             writer.write(point.attributes(), &source.labels, reserved, scratch);
@@ -325,8 +437,8 @@ impl Store {
     }
 
     fn close_family_if_empty(&mut self, name: &Arc<str>) {
-        if let Some(family) = self.families.get(name)
-            && family.series.is_empty()
+        if let Some(Held { family, series, .. }) = self.families.get(name)
+            && series.is_empty()
         {
             for reserved in reserved_names(name, family.kind) {
                 self.reserved.remove(reserved.as_str());
@@ -343,47 +455,65 @@ impl Store {
 }
 
 /// Where the points of one metric and source go.
-struct Intake<'a> {
-    family: &'a mut Family,
+struct Intake<'a, V, F> {
+    held: &'a mut Held<V>,
     labels: &'a mut Labels,
     n_series: &'a mut usize,
-    max_series: usize,
+    limits: &'a Limits,
     is_own: bool,
+    received: u64,
     now: Instant,
+    follow: &'a mut F,
 }
 
-impl Intake<'_> {
+impl<V: From<Value>, F: Follow<V>> Intake<'_, V, F> {
     /// Takes a point of the series with these labels.
     fn put(&mut self, point: &impl Point, text: &str) -> Result<(), DropReason> {
-        let Self { family, labels, n_series, max_series, is_own, now } = self;
+        let Self { held, labels, n_series, limits, is_own, received, now, follow } = self;
         let (is_own, now) = (*is_own, *now);
+        let Held { family, bounds, series, .. } = &mut **held;
         let known = labels.id_of(text);
+        let time = if point.time() == 0 { *received } else { point.time() };
         if point.flags() & DataPointFlags::NoRecordedValueMask as u32 != 0 {
             // The sender says that the series has ended.
-            if let Some(series) = known.and_then(|it| family.series.remove(&it)) {
-                **n_series -= usize::from(!series.is_own);
-                labels.release(series.labels);
+            let ended = known.and_then(|it| series.remove(&it));
+            let last = ended.as_ref().map_or(0, |it| it.time);
+            follow.end(family, text, ended.as_ref().map(|it| &it.value), last, Some(time));
+            if let Some(ended) = ended {
+                **n_series -= usize::from(!ended.is_own);
+                labels.release(ended.labels);
             }
             return Ok(());
         }
-        let value = point.value(family.kind, &mut family.bounds)?;
-        let time = point.time();
-        if let Some(known) = known.and_then(|it| family.series.get_mut(&it)) {
-            if time != 0 && time < known.time {
+        let value = point.value(family.kind, bounds)?;
+        if let Some(known) = known.and_then(|it| series.get_mut(&it)) {
+            if limits.is_late(time, known.time) {
                 return Err(DropReason::OutOfOrder);
             }
+            follow.point(family, text, &value, time);
             **n_series += usize::from(known.is_own && !is_own);
             **n_series -= usize::from(!known.is_own && is_own);
-            (known.value, known.time, known.updated, known.is_own) = (value, time, now, is_own);
+            (known.value, known.time, known.updated, known.is_own) = (value.into(), time, now, is_own);
             return Ok(());
         }
-        if !is_own && **n_series >= *max_series {
+        if !is_own && **n_series >= limits.max_series {
             return Err(DropReason::MaxSeries);
         }
+        follow.point(family, text, &value, time);
         let (id, labels) = labels.intern(text);
-        family.series.insert(id, Series { labels, value, time, updated: now, is_own });
+        series.insert(id, Series { labels, value: value.into(), time, updated: now, is_own });
         **n_series += usize::from(!is_own);
         Ok(())
+    }
+}
+
+impl Limits {
+    /// Returns whether a point of that time cannot follow the one before. One whose time is unknown always can.
+    const fn is_late(&self, time: u64, before: u64) -> bool {
+        match self.resolution {
+            0 => time != 0 && time < before,
+            step => time / step <= before / step,
+        }
     }
 }
 
@@ -412,7 +542,7 @@ impl Labels {
     }
 }
 
-impl Series {
+impl<V> Series<V> {
     fn is_expired(&self, now: Instant, expiration: Duration) -> bool {
         now.saturating_duration_since(self.updated) >= expiration
     }
@@ -422,7 +552,3 @@ impl Series {
 fn reserved_names(base: &str, kind: Type) -> impl Iterator<Item = String> {
     kind.suffixes().iter().map(move |it| format!("{base}{it}"))
 }
-
-#[cfg(test)]
-#[path = "store_tests.rs"]
-mod tests;

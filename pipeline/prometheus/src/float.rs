@@ -4,7 +4,7 @@ use std::fmt::Write;
 ///
 /// Digits are the fewest that read back as the same number; the exponent appears below 1e-4 and from 1e6 on, since long
 /// rows of zeros would be all that a plain notation adds.
-pub(crate) fn write(value: f64, out: &mut String) {
+pub fn write(value: f64, out: &mut String) {
     if value.is_nan() {
         out.push_str("NaN");
     } else if value.is_infinite() {

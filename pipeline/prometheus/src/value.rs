@@ -5,42 +5,49 @@ use opentelemetry_proto::tonic::{
     metrics::v1::{HistogramDataPoint, NumberDataPoint, SummaryDataPoint, number_data_point},
 };
 
-use crate::{float, metrics::DropReason, names::Type};
+use crate::{DropReason, float, names::Type};
 
 /// The value of one series, in the form in which it will be written.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub enum Value {
+    /// A whole number.
     Int(i64),
+    /// Another one.
     Float(f64),
+    /// Counts of what lies between bounds.
     Histogram(Box<Histogram>),
+    /// Quantiles that the sender computed.
     Summary(Box<Summary>),
 }
 
 /// A histogram with buckets of fixed bounds.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Histogram {
-    pub(crate) bounds: Arc<Bounds>,
+pub struct Histogram {
+    /// The bounds.
+    pub bounds: Arc<Bounds>,
     /// Counts per bucket, one more than there are bounds. Their sum fits.
-    pub(crate) counts: Box<[u64]>,
+    pub counts: Box<[u64]>,
     /// Absent if negative values make it meaningless as a counter.
-    pub(crate) sum: Option<f64>,
+    pub sum: Option<f64>,
 }
 
 /// Bounds of buckets, with the labels that name them. Shared by the series of a family.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Bounds {
+pub struct Bounds {
     values: Box<[f64]>,
     /// Value of `le` of each bucket, the last being `+Inf`.
-    pub(crate) labels: Box<[Box<str>]>,
+    pub labels: Box<[Box<str>]>,
 }
 
 /// Quantiles that were computed by the sender.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Summary {
+pub struct Summary {
     /// Value of the label `quantile`, and the quantile.
-    pub(crate) quantiles: Box<[(Box<str>, f64)]>,
-    pub(crate) sum: f64,
-    pub(crate) count: u64,
+    pub quantiles: Box<[(Box<str>, f64)]>,
+    /// Sum of what was seen.
+    pub sum: f64,
+    /// How much was seen.
+    pub count: u64,
 }
 
 /// What the kinds of data points have in common.

@@ -169,7 +169,7 @@ fn translate(key: &str) -> String {
 }
 
 /// Escapes a label value: backslash, quote and line feed.
-pub(crate) fn escape(value: &str, out: &mut String) {
+fn escape(value: &str, out: &mut String) {
     // Without a branch for each byte, so that many are looked at at once: there is almost never anything to escape.
     let is_special = |it: u8| matches!(it, b'\\' | b'"' | b'\n');
     if !value.bytes().fold(false, |found, it| found | is_special(it)) {
@@ -236,16 +236,50 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// Appends `name="value"` to rendered labels.
-pub(crate) fn append(name: &str, value: &str, labels: &mut String) {
+pub fn append(name: &str, value: &str, labels: &mut String) {
     if !labels.is_empty() {
         labels.push(',');
     }
     write!(labels, "{name}=\"{value}\"").expect("a string takes everything");
 }
 
+/// Returns the labels that were written, by name.
+///
+/// What was written by nobody here is read as far as it is of that form.
+pub fn parse(mut labels: &str) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+    std::iter::from_fn(move || {
+        let (name, rest) = labels.split_once("=\"")?;
+        let mut from = 0;
+        let end = loop {
+            // An escaped character is one that does not end the value.
+            match rest.get(from..)?.find(['"', '\\'])? + from {
+                at if rest.as_bytes()[at] == b'"' => break at,
+                at => from = at + 2,
+            }
+        };
+        labels = rest[end + 1..].strip_prefix(',').unwrap_or_default();
+        Some((name, unescape(&rest[..end])))
+    })
+}
+
+fn unescape(value: &str) -> Cow<'_, str> {
+    if !value.contains('\\') {
+        return Cow::Borrowed(value);
+    }
+    let (mut out, mut chars) = (String::with_capacity(value.len()), value.chars());
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => out.extend(chars.next().map(|it| if it == 'n' { '\n' } else { it })),
+            other => out.push(other),
+        }
+    }
+    Cow::Owned(out)
+}
+
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::common::v1::{ArrayValue, KeyValueList};
+    use proptest::prelude::{Strategy, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
     use super::*;
 
@@ -354,6 +388,27 @@ mod tests {
         ] {
             assert_eq!(text(&any(value)), expected);
         }
+    }
+
+    proptest! {
+        /// What is written reads back, whatever the values are.
+        #[test]
+        fn labels_read_back(values in prop::collection::btree_map("[a-z]{1,4}", any_value(), 0..5)) {
+            let attributes: Vec<_> = values.iter().map(|(key, value)| attribute(key, string(value))).collect();
+            let mut out = String::new();
+            LabelWriter::default().write(&attributes, &[], None, &mut out);
+            let back: Vec<_> = parse(&out).map(|(name, value)| (name.to_owned(), value.into_owned())).collect();
+            prop_assert_eq!(back, values.into_iter().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn whatever_is_read_is_read_to_an_end(text in "[a-z\"\\\\=,]{0,20}") {
+            prop_assert!(parse(&text).count() <= text.len());
+        }
+    }
+
+    fn any_value() -> impl Strategy<Value = String> {
+        prop_oneof!["[a-z\"\\\\\n=,]{1,6}", "\\PC{1,6}"]
     }
 
     #[track_caller]
