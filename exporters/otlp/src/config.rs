@@ -1,9 +1,10 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use component::InvalidSetting;
-use delivery::{Queue, Retry, Tls};
+use delivery::{Queue, Retry};
 use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
+use tls::ClientTls;
 
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -34,7 +35,7 @@ pub struct Config {
 
     /// Who the server must be, and who the exporter is for it.
     #[serde(default)]
-    pub tls: Tls,
+    pub tls: ClientTls,
 
     /// What waits while the server takes nothing.
     #[serde(default)]
@@ -131,6 +132,8 @@ fn check_header(name: &str, value: &Secret) -> Option<InvalidSetting> {
 mod tests {
     use std::num::NonZeroUsize;
 
+    use tls::MinVersion;
+
     use super::*;
 
     /// The file sets every setting to something else than its default, so that a renamed setting is noticed.
@@ -143,10 +146,14 @@ mod tests {
             compression: Compression::Zstd,
             headers: [("x-scope-orgid".to_owned(), "shop".into())].into(),
             timeout: Duration::from_secs(3),
-            tls: Tls {
+            tls: ClientTls {
                 ca_file: Some("/etc/ridley/ca.pem".into()),
                 cert_file: Some("/etc/ridley/agent.pem".into()),
                 key_file: Some("/etc/ridley/agent.key".into()),
+                insecure_skip_verify: true,
+                server_name_override: Some("collector.internal".to_owned()),
+                min_version: MinVersion::Tls13,
+                reload_interval: Duration::from_mins(5),
             },
             sending_queue: Queue {
                 queue_size: NonZeroUsize::new(1_048_576).unwrap(),

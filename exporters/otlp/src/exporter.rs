@@ -26,8 +26,8 @@ enum Server {
 impl OtlpExporter {
     pub(crate) fn new(config: Config, context: &Context) -> Result<Self, BoxError> {
         let server = match config.protocol {
-            Protocol::Grpc => Server::Grpc(Grpc::new(&config)?),
-            Protocol::Http => Server::Http(Http::new(&config)?),
+            Protocol::Grpc => Server::Grpc(Grpc::new(&config, &context.telemetry)?),
+            Protocol::Http => Server::Http(Http::new(&config, &context.telemetry)?),
         };
         let Config { sending_queue, retry_on_failure, .. } = config;
         let delivery = Delivery::new(server, sending_queue, retry_on_failure, context);

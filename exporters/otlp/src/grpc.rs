@@ -1,11 +1,12 @@
 use std::{error::Error, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes};
-use component::BoxError;
-use delivery::{Client, Request, Verdict, Versions};
+use component::{BoxError, Telemetry};
+use delivery::{Request, Verdict};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, uri::PathAndQuery};
 use model::Signal;
 use prost::Message;
+use tls::{Client, Versions};
 use tokio::time::timeout;
 use tonic::{
     Code, Extensions, Status,
@@ -29,10 +30,10 @@ pub(crate) struct Grpc {
 }
 
 impl Grpc {
-    pub(crate) fn new(config: &Config) -> Result<Self, BoxError> {
+    pub(crate) fn new(config: &Config, telemetry: &Telemetry) -> Result<Self, BoxError> {
         let endpoint: Uri = config.endpoint.parse()?;
         let is_encrypted = endpoint.scheme() == Some(&http::uri::Scheme::HTTPS);
-        let client = config.tls.client(Versions::Two, is_encrypted)?;
+        let client = config.tls.client(Versions::Two, is_encrypted, telemetry)?;
         let mut client = tonic::client::Grpc::with_origin(client, endpoint);
         match config.compression {
             Compression::None => {}

@@ -4,8 +4,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use component::BoxError;
-use delivery::{Client, Request, Verdict, Versions};
+use component::{BoxError, Telemetry};
+use delivery::{Request, Verdict};
 use flate2::write::GzEncoder;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
@@ -13,6 +13,7 @@ use http::{
 };
 use http_body_util::{BodyExt, Full, Limited};
 use prost::Message;
+use tls::{Client, Versions};
 use tokio::time::timeout;
 
 use crate::{
@@ -54,7 +55,7 @@ struct StatusMessage {
 }
 
 impl Http {
-    pub(crate) fn new(config: &Config) -> Result<Self, BoxError> {
+    pub(crate) fn new(config: &Config, telemetry: &Telemetry) -> Result<Self, BoxError> {
         let endpoint: Uri = config.endpoint.parse()?;
         let is_encrypted = endpoint.scheme() == Some(&http::uri::Scheme::HTTPS);
         let mut headers = HeaderMap::new();
@@ -71,7 +72,7 @@ impl Http {
             headers.insert(name.parse::<HeaderName>()?, value);
         }
         Ok(Self {
-            client: config.tls.client(Versions::Any, is_encrypted)?,
+            client: config.tls.client(Versions::Any, is_encrypted, telemetry)?,
             endpoint: config.endpoint.trim_end_matches('/').to_owned(),
             headers,
             compression: config.compression,

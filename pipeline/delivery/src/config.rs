@@ -1,4 +1,4 @@
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{num::NonZeroUsize, time::Duration};
 
 use component::InvalidSetting;
 use http::{Uri, uri::Scheme};
@@ -87,38 +87,6 @@ impl Retry {
     }
 }
 
-/// Who a server must be, and who the exporter is for it. For endpoints that begin with `https`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tls {
-    /// File of the certificates (PEM) that a server's must be signed by. By default those that the system trusts.
-    pub ca_file: Option<PathBuf>,
-
-    /// File of the certificate (PEM) to show to the server, with those that sign it.
-    pub cert_file: Option<PathBuf>,
-
-    /// File of the private key (PEM) of `cert_file`.
-    pub key_file: Option<PathBuf>,
-}
-
-impl Tls {
-    /// Reports settings that cannot be used, `path` being where these are.
-    pub fn validate(&self, path: &str) -> Vec<InvalidSetting> {
-        let Self { ca_file, cert_file, key_file } = self;
-        let files = [("ca_file", ca_file), ("cert_file", cert_file), ("key_file", key_file)];
-        let mut invalid: Vec<_> = files
-            .into_iter()
-            .filter_map(|(name, file)| {
-                InvalidSetting::check_file(&format!("{path}.{name}"), file.as_deref()?)
-            })
-            .collect();
-        if cert_file.is_some() != key_file.is_some() {
-            invalid.push(InvalidSetting::new(path, "both of `cert_file` and `key_file`", "one of them"));
-        }
-        invalid
-    }
-}
-
 /// Checks that a server's address is one: `http://host:port`, or `https`, with a path or without.
 pub fn check_endpoint(path: &str, endpoint: &str) -> Option<InvalidSetting> {
     let expected = "a URL such as http://collector:4317";
@@ -157,8 +125,5 @@ mod tests {
         };
         let paths: Vec<_> = retry.validate("retry").into_iter().map(|it| it.path).collect();
         assert_eq!(paths, ["retry.max_interval", "retry.max_elapsed_time", "retry.max_interval"]);
-        let tls = Tls { ca_file: Some(PathBuf::new()), cert_file: Some("a".into()), key_file: None };
-        let paths: Vec<_> = tls.validate("tls").into_iter().map(|it| it.path).collect();
-        assert_eq!(paths, ["tls.ca_file", "tls"]);
     }
 }

@@ -17,7 +17,7 @@ struct Rule {
 /// What every component is made from. A component never names another one, nor what runs it.
 const CONTRACT: &[&str] = &["pipeline/component", "pipeline/model"];
 /// What exporters that send to servers are made from.
-const DELIVERING: &[&str] = &["pipeline/component", "pipeline/delivery", "pipeline/model"];
+const DELIVERING: &[&str] = &["pipeline/component", "pipeline/delivery", "pipeline/model", "pipeline/tls"];
 /// What exporters are made from that show metrics as Prometheus has them.
 const TRANSLATING: &[&str] = &["pipeline/component", "pipeline/model", "pipeline/prometheus"];
 const FAKES: &[&str] = &["pipeline/component-test"];
@@ -30,6 +30,7 @@ const RULES: &[Rule] = &[
     Rule { folder: "pipeline/component-test", ours: CONTRACT, in_tests: &[], never: &["axum", "aya"] },
     Rule { folder: "pipeline/delivery", ours: CONTRACT, in_tests: FAKES, never: &["axum", "aya"] },
     Rule { folder: "pipeline/prometheus", ours: &["pipeline/model"], in_tests: &[], never: RUNTIMES },
+    Rule { folder: "pipeline/tls", ours: &["pipeline/component"], in_tests: FAKES, never: &["axum", "aya"] },
     Rule { folder: "pipeline/config", ours: CONTRACT, in_tests: FAKES, never: RUNTIMES },
     Rule {
         folder: "pipeline/engine",

@@ -1,0 +1,20 @@
+//! Who may be at the other end of a connection: certificates, keys, and when they are read again.
+//!
+//! [`ClientTls`] are the settings of whoever connects, and make a [`Client`] of HTTP. Files that change are read again when a
+//! connection is made ([`Watched`]): certificates that expire soon are replaced without an end of what runs.
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod config;
+mod error;
+mod files;
+mod watched;
+
+pub use self::{
+    client::{Client, Connector, Versions},
+    config::{ClientTls, MinVersion},
+    error::TlsError,
+    files::Files,
+    watched::Watched,
+};
