@@ -106,7 +106,7 @@ impl component::Config for Config {
             headers,
             timeout,
             tls,
-            sending_queue: _,
+            sending_queue,
             retry_on_failure,
         } = self;
         let allowed = MIN_TIMEOUT..=InvalidSetting::MAX_INTERVAL;
@@ -114,6 +114,7 @@ impl component::Config for Config {
         invalid.extend(headers.iter().filter_map(|(name, value)| check_header(name, value)));
         invalid.extend(InvalidSetting::check_duration("timeout", *timeout, allowed));
         invalid.extend(tls.validate("tls"));
+        invalid.extend(sending_queue.validate("sending_queue"));
         invalid.extend(retry_on_failure.validate("retry_on_failure"));
         invalid
     }
@@ -131,6 +132,8 @@ fn check_header(name: &str, value: &Secret) -> Option<InvalidSetting> {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
+
+    use delivery::{Batching, Disk, Sizer, Sync};
 
     use tls::MinVersion;
 
@@ -158,6 +161,17 @@ mod tests {
             sending_queue: Queue {
                 queue_size: NonZeroUsize::new(1_048_576).unwrap(),
                 num_consumers: NonZeroUsize::new(4).unwrap(),
+                disk: Some(Disk {
+                    directory: "/var/lib/ridley/otlp".into(),
+                    max_bytes: 8_388_608,
+                    sync: Sync::Always,
+                }),
+                batch: Some(Batching {
+                    flush_timeout: Duration::from_secs(1),
+                    min_size: 65_536,
+                    max_size: 1_048_576,
+                    sizer: Sizer::Bytes,
+                }),
             },
             retry_on_failure: Retry {
                 enabled: false,

@@ -24,13 +24,13 @@ enum Server {
 }
 
 impl OtlpExporter {
-    pub(crate) fn new(config: Config, context: &Context) -> Result<Self, BoxError> {
+    pub(crate) async fn open(config: Config, context: &Context) -> Result<Self, BoxError> {
         let server = match config.protocol {
             Protocol::Grpc => Server::Grpc(Grpc::new(&config, &context.telemetry)?),
             Protocol::Http => Server::Http(Http::new(&config, &context.telemetry)?),
         };
         let Config { sending_queue, retry_on_failure, .. } = config;
-        let delivery = Delivery::new(server, sending_queue, retry_on_failure, context);
+        let delivery = Delivery::open(server, sending_queue, retry_on_failure, context).await?;
         let wrong_signal = context.telemetry.dropped(Signal::Flows, "wrong_signal");
         Ok(Self { delivery, own: own_resource(), wrong_signal })
     }

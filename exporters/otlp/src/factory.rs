@@ -11,5 +11,5 @@ pub fn factory() -> Factory {
 }
 
 async fn create(config: Config, context: Context) -> Result<Box<dyn Exporter>, BoxError> {
-    Ok(Box::new(OtlpExporter::new(config, &context)?))
+    Ok(Box::new(OtlpExporter::open(config, &context).await?))
 }

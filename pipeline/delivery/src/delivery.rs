@@ -1,71 +1,28 @@
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use backon::{BackoffBuilder, ExponentialBuilder};
-use bytes::Bytes;
-use component::{BoxError, Context, Episode, EpisodeChange, ErrorChain, Input, Shutdown};
-use model::{Batch, Signal, Space};
+use component::{Context, Input, Shutdown};
+use model::Batch;
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, sleep_until},
 };
-use tracing::{debug, error, info, warn};
 
 use crate::{
-    Queue, Retry,
+    Queue, Request, Retry, Send,
+    held::{Held, Way},
     instruments::{Instruments, Reason},
+    stage::Stage,
+    storage::{Awaited, DiskError, Storage},
 };
 
-/// How much longer each pause is than the one before, as in the OpenTelemetry Collector.
-const FACTOR: f32 = 1.5;
-/// What a request that waits takes beside its bytes, at least.
-const OVERHEAD: usize = 256;
-/// How long nothing must have failed until an outage is over, and how long nothing must have been dropped until there is room
-/// again.
-const QUIET: Duration = Duration::from_secs(30);
-
-/// What is sent at once.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// What it is about.
-    pub signal: Signal,
-    /// What is sent, before compression.
-    pub payload: Bytes,
-    /// How many items are inside.
-    pub n_items: u64,
-    /// What it takes of a receiver's memory budget.
-    pub space: Option<Space>,
-}
-
-/// What a server said to a request.
-#[derive(Debug)]
-pub enum Verdict {
-    /// It took it, but for so many items, for the reason that it told.
-    Taken {
-        /// Items that it did not take.
-        n_rejected: u64,
-        /// Why, in the server's words, or a warning; may be empty.
-        message: String,
-    },
-    /// It will never take it.
-    Refused(BoxError),
-    /// It did not take it now, or nobody knows whether it did.
-    Failed {
-        /// Why.
-        error: BoxError,
-        /// How long it asks to be left alone, if it does.
-        wait: Option<Duration>,
-    },
-}
-
-/// Sends requests to one server.
-pub trait Send: std::marker::Send + Sync + 'static {
-    /// Sends a request once, and waits for the answer, for a limited time.
-    fn send(&self, request: &Request) -> impl Future<Output = Verdict> + std::marker::Send;
-}
+/// About how much is read from the disk at a time, if there is so much room.
+const READ_BYTES: usize = 256 * 1024;
 
 /// Delivers what comes in to one server, in the order in which it came.
 #[derive(Debug)]
@@ -73,181 +30,178 @@ pub struct Delivery<S> {
     way: Arc<Way<S>>,
     queue: Queue,
     shutdown: Shutdown,
+    storage: Option<Storage<S>>,
+    memory: Memory,
 }
 
-/// What the requests that are on their way share.
-#[derive(Debug)]
-struct Way<S> {
-    to: S,
-    retry: Retry,
-    instruments: Instruments,
-    outage: Mutex<Episode>,
-    losses: Mutex<Episode>,
+/// Bytes that requests take.
+#[derive(Clone, Debug, Default)]
+struct Memory {
+    /// Those that are to be written to the disk.
+    unwritten: Arc<AtomicUsize>,
+    /// Those that are sent next, or are on their way.
+    staged: Arc<AtomicUsize>,
+}
+
+impl Memory {
+    fn n_bytes(&self) -> usize {
+        self.unwritten.load(Ordering::Relaxed) + self.staged.load(Ordering::Relaxed)
+    }
 }
 
 impl<S: Send> Delivery<S> {
-    /// Makes the delivery of an exporter.
-    pub fn new(to: S, queue: Queue, retry: Retry, context: &Context) -> Self {
-        let way = Way {
-            to,
-            retry,
-            instruments: Instruments::new(context.telemetry.clone()),
-            outage: Mutex::new(Episode::new(QUIET)),
-            losses: Mutex::new(Episode::new(QUIET)),
+    /// Makes the delivery of an exporter, and opens its queue on disk if it has one.
+    ///
+    /// # Errors
+    ///
+    /// There can be no queue where it is said to be.
+    pub async fn open(to: S, mut queue: Queue, retry: Retry, context: &Context) -> Result<Self, DiskError> {
+        let way = Arc::new(Way::new(to, retry, Instruments::new(context.telemetry.clone())));
+        let memory = Memory::default();
+        let storage = match queue.disk.take() {
+            Some(disk) => Some(Storage::open(disk, &context.id, &way, &memory.staged).await?),
+            None => None,
         };
-        Self { way: Arc::new(way), queue, shutdown: context.shutdown.clone() }
+        Ok(Self { way, queue, shutdown: context.shutdown.clone(), storage, memory })
     }
 
     /// Runs until the input has ended and everything has been delivered, or until the time for that is over.
     ///
-    /// `request` makes what is sent of a batch.
+    /// With a queue on disk it also ends when the input has ended and the server takes nothing: what waits is sent after the
+    /// next start. `request` makes what is sent of a batch.
     pub async fn run(self, mut input: Input, request: impl Fn(&Batch) -> Option<Request>) {
-        let Self { way, queue: Queue { queue_size, num_consumers }, mut shutdown } = self;
-        let mut waiting: VecDeque<Held<S>> = VecDeque::new();
-        let mut sending = JoinSet::new();
+        let Self { way, queue, mut shutdown, storage, memory } = self;
+        let mut pending = Pending { way: Arc::clone(&way), queue, storage, memory, sending: JoinSet::new() };
+        let mut stage = Stage::new(pending.queue.batch.clone());
+        let mut is_failing = way.is_failing.subscribe();
         let mut is_open = true;
-        let mut n_bytes = 0;
         loop {
-            while sending.len() < num_consumers.get()
-                && let Some(held) = waiting.pop_front()
-            {
-                sending.spawn(held.deliver());
+            pending.proceed(&mut stage, !is_open);
+            if !is_open && pending.is_finished(&stage) {
+                break;
             }
-            if !is_open && sending.is_empty() {
-                return;
-            }
+            let is_kept = !is_open && pending.storage.as_ref().is_some_and(Storage::is_written);
+            let flush_at = stage.ready_at().filter(|_| pending.has_slot());
+            let sync_at = pending.storage.as_ref().and_then(Storage::sync_at);
             tokio::select! {
                 batch = input.recv(), if is_open => match batch {
-                    Some(batch) => {
-                        let Some(request) = request(&batch) else { continue };
-                        let held = Held::new(&way, request);
-                        let size = held.size();
-                        if n_bytes + size > queue_size.get() {
-                            if let Some(receipt) = batch.receipt() {
-                                receipt.refuse();
-                            }
-                            held.drop_for(Reason::QueueFull);
-                            way.tell_loss("the queue is full: the server is too slow, or away for too long");
-                        } else {
-                            n_bytes += size;
-                            waiting.push_back(held);
-                        }
-                    }
+                    Some(batch) => if let Some(request) = request(&batch) {
+                        pending.take(&mut stage, request, &batch);
+                    },
                     None => is_open = false,
                 },
-                Some(done) = sending.join_next() => n_bytes -= done.expect("it is not aborted, and does not panic"),
-                // What is left is dropped with this, and counted.
-                () = shutdown.over() => return,
+                held = turned(&mut pending.storage) => {
+                    let now = Instant::now();
+                    held.into_iter().for_each(|it| stage.push(it, now));
+                },
+                Some(done) = pending.sending.join_next() => done.expect("it is not aborted, and does not panic"),
+                () = sleep_until_some(flush_at) => {}
+                () = sleep_until_some(sync_at) => {}
+                // Nobody drops what is watched.
+                _ = is_failing.wait_for(|it| *it), if is_kept => break,
+                // What is left is dropped with this, and counted, or stays on the disk.
+                () = shutdown.over() => break,
             }
-            way.instruments.queued_bytes.set(i64::try_from(n_bytes).unwrap_or(i64::MAX));
         }
+        drop(stage);
+        pending.finish().await;
     }
 }
 
-impl<S> Way<S> {
-    fn tell_loss(&self, why: &str) {
-        let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
-        if losses.update(true, Instant::now().into_std()) == Some(EpisodeChange::Began) {
-            error!(why, "items are dropped");
-        }
-    }
-
-    fn tell_outage(&self, failure: Option<&BoxError>) {
-        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
-        match (outage.update(failure.is_some(), Instant::now().into_std()), failure) {
-            (Some(EpisodeChange::Began), Some(error)) => {
-                warn!(error = %ErrorChain(&**error), "cannot deliver for now; trying again");
-            }
-            (Some(EpisodeChange::Ended), _) => info!("the server takes what is sent again"),
-            _ => {}
-        }
-    }
-}
-
-/// A request whose items are not accounted for yet: as long as nobody says what became of them they count as dropped when it is.
-#[derive(Debug)]
-struct Held<S> {
+/// What has come in and is not in the stage.
+struct Pending<S> {
     way: Arc<Way<S>>,
-    request: Request,
-    is_settled: bool,
+    queue: Queue,
+    storage: Option<Storage<S>>,
+    memory: Memory,
+    sending: JoinSet<()>,
 }
 
-impl<S> Held<S> {
-    fn new(way: &Arc<Way<S>>, request: Request) -> Self {
-        Self { way: Arc::clone(way), request, is_settled: false }
-    }
-
-    fn size(&self) -> usize {
-        self.request.payload.len() + OVERHEAD
-    }
-
-    fn drop_for(mut self, reason: Reason) {
-        self.is_settled = true;
-        self.way.instruments.dropped(self.request.signal, reason, self.request.n_items);
-    }
-
-    fn take(mut self, n_rejected: u64) {
-        self.is_settled = true;
-        let (instruments, Request { signal, n_items, .. }) = (&self.way.instruments, &self.request);
-        let n_rejected = n_rejected.min(*n_items);
-        instruments.delivered.add(n_items - n_rejected);
-        instruments.dropped(*signal, Reason::Rejected, n_rejected);
-    }
-}
-
-impl<S> Drop for Held<S> {
-    fn drop(&mut self) {
-        if !self.is_settled {
-            let Request { signal, n_items, .. } = &self.request;
-            self.way.instruments.dropped_at_shutdown(*signal, *n_items);
+impl<S: Send> Pending<S> {
+    /// Begins whatever can be begun.
+    fn proceed(&mut self, stage: &mut Stage<S>, is_ending: bool) {
+        // What is on the disk may still be put together with what is not.
+        let is_last = is_ending && self.storage.as_ref().is_none_or(Storage::is_at_end);
+        while self.has_slot()
+            && let Some(held) = stage.pop(Instant::now(), is_last)
+        {
+            self.sending.spawn(held.deliver());
         }
+        let staged = self.memory.staged.load(Ordering::Relaxed);
+        let room = if staged == 0 { READ_BYTES } else { self.half().saturating_sub(staged) };
+        let read = if self.has_slot() { room.min(READ_BYTES) } else { 0 };
+        if let Some(storage) = &mut self.storage {
+            storage.begin(read, is_ending);
+        }
+        self.way.instruments.queued_bytes.set(i64::try_from(self.memory.n_bytes()).unwrap_or(i64::MAX));
     }
-}
 
-impl<S: Send> Held<S> {
-    /// Sends it until the server has taken or refused it, or until that takes too long. Returns its size.
-    async fn deliver(self) -> usize {
-        let way = Arc::clone(&self.way);
-        let size = self.size();
-        let Retry { enabled, initial_interval, max_interval, max_elapsed_time } = way.retry;
-        let builder = ExponentialBuilder::default().with_factor(FACTOR).with_jitter().without_max_times();
-        let mut pauses = builder.with_min_delay(initial_interval).with_max_delay(max_interval).build();
-        let began = Instant::now();
-        loop {
-            way.instruments.requests.add(1);
-            match way.to.send(&self.request).await {
-                Verdict::Taken { n_rejected, message } => {
-                    way.tell_outage(None);
-                    if n_rejected > 0 {
-                        way.tell_loss(&format!("the server took not all: {message}"));
-                    } else if !message.is_empty() {
-                        debug!(message, "the server took all, and has something to say");
-                    }
-                    self.take(n_rejected);
-                    return size;
-                }
-                Verdict::Refused(error) => {
-                    way.tell_loss(&format!("the server refuses them: {}", ErrorChain(&*error)));
-                    self.drop_for(Reason::Refused);
-                    return size;
-                }
-                Verdict::Failed { error, wait } => {
-                    way.tell_outage(Some(&error));
-                    let pause = pauses.next().unwrap_or(max_interval).max(wait.unwrap_or_default());
-                    let is_limited = !max_elapsed_time.is_zero();
-                    if !enabled || is_limited && began.elapsed() + pause > max_elapsed_time {
-                        way.tell_loss(&format!("the server has not taken them: {}", ErrorChain(&*error)));
-                        self.drop_for(Reason::RetriesExhausted);
-                        return size;
-                    }
-                    way.instruments.retries.add(1);
-                    sleep(pause).await;
-                }
+    fn has_slot(&self) -> bool {
+        self.sending.len() < self.queue.num_consumers.get()
+    }
+
+    /// Half of the memory that there is, for what is written to the disk or for what comes from there.
+    fn half(&self) -> usize {
+        self.queue.queue_size.get() / 2
+    }
+
+    fn is_finished(&self, stage: &Stage<S>) -> bool {
+        self.sending.is_empty() && stage.is_empty() && self.storage.as_ref().is_none_or(Storage::is_finished)
+    }
+
+    /// Takes a request, if there is room for it.
+    fn take(&mut self, stage: &mut Stage<S>, request: Request, batch: &Batch) {
+        let (memory, max) = match &self.storage {
+            Some(_) => (&self.memory.unwritten, self.half()),
+            None => (&self.memory.staged, self.queue.queue_size.get()),
+        };
+        let is_first = self.storage.is_some() && memory.load(Ordering::Relaxed) == 0;
+        let held = Held::new(&self.way, request, memory);
+        let awaited = Awaited::new(batch.receipt().cloned());
+        if memory.load(Ordering::Relaxed) > max && !is_first {
+            held.drop_for(Reason::QueueFull);
+            self.way.tell_loss(if self.storage.is_some() {
+                "the queue is full: the disk is too slow"
+            } else {
+                "the queue is full: the server is too slow, or away for too long"
+            });
+            return;
+        }
+        match &mut self.storage {
+            Some(storage) => storage.push(held, awaited),
+            None => {
+                awaited.take();
+                stage.push(held, Instant::now());
             }
         }
+    }
+
+    async fn finish(mut self) {
+        self.sending.shutdown().await;
+        if let Some(storage) = self.storage {
+            storage.finish().await;
+        }
+        self.way.instruments.queued_bytes.set(i64::try_from(self.memory.n_bytes()).unwrap_or(i64::MAX));
+    }
+}
+
+async fn turned<S: Send>(storage: &mut Option<Storage<S>>) -> Vec<Held<S>> {
+    let Some(storage) = storage else { return future::pending().await };
+    let turned = storage.turned().await;
+    storage.end(turned)
+}
+
+async fn sleep_until_some(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => future::pending().await,
     }
 }
 
 #[cfg(test)]
 #[path = "delivery_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "storage_tests.rs"]
+mod storage_tests;

@@ -1,19 +1,20 @@
 //! Deliveries to servers that answer by a script. Time is paused: pauses cost nothing and are exact.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, sync::Mutex, time::Duration};
 
 use component::{Id, Kind, Notices, Output, Registry, ShutdownTrigger, channel};
 use component_test::{Ledger, points, value};
 use tokio::{task::JoinHandle, time};
 
 use super::*;
+use crate::{Verdict, held::OVERHEAD};
 
 /// Bytes of each request.
 const SIZE: usize = 100;
 
 #[tokio::test(start_paused = true)]
 async fn what_is_taken_is_delivered_in_its_order() {
-    let mut run = Run::start(Queue::default(), Retry::default(), |_attempt| taken(0));
+    let mut run = Run::start(Queue::default(), Retry::default(), |_attempt| taken(0)).await;
     for n in 1..=5 {
         run.push(n).await;
     }
@@ -27,7 +28,8 @@ async fn what_failed_for_now_is_sent_again_after_growing_pauses() {
     let mut run = Run::start(Queue::default(), Retry::default(), |attempt| match attempt {
         0..4 => failed(None),
         _ => taken(0),
-    });
+    })
+    .await;
     run.push(7).await;
     let server = run.finish().await;
     let pauses = server.pauses();
@@ -46,7 +48,8 @@ async fn a_server_is_not_asked_before_the_time_that_it_names() {
     let mut run = Run::start(Queue::default(), Retry::default(), move |attempt| match attempt {
         0 => failed(Some(wait)),
         _ => taken(0),
-    });
+    })
+    .await;
     run.push(1).await;
     let pauses = run.finish().await.pauses();
     assert!(pauses.len() == 1 && pauses[0] >= 120.0, "{pauses:?}");
@@ -55,7 +58,7 @@ async fn a_server_is_not_asked_before_the_time_that_it_names() {
 #[tokio::test(start_paused = true)]
 async fn what_fails_for_too_long_is_given_up() {
     let retry = Retry { max_elapsed_time: Duration::from_secs(60), ..Retry::default() };
-    let mut run = Run::start(Queue::default(), retry, |_attempt| failed(None));
+    let mut run = Run::start(Queue::default(), retry, |_attempt| failed(None)).await;
     run.push(3).await;
     let server = run.finish().await;
     let elapsed: f64 = server.pauses().iter().sum();
@@ -69,7 +72,8 @@ async fn what_may_fail_for_ever_is_not_given_up() {
     let mut run = Run::start(Queue::default(), retry, |attempt| match attempt {
         0..500 => failed(None),
         _ => taken(0),
-    });
+    })
+    .await;
     run.push(3).await;
     assert_eq!(run.finish().await.sent().len(), 501);
     run.check(3, &[]);
@@ -80,7 +84,8 @@ async fn what_is_refused_is_not_sent_again() {
     let mut run = Run::start(Queue::default(), Retry::default(), |attempt| match attempt {
         0 => Verdict::Refused("no such tenant".into()),
         _ => taken(0),
-    });
+    })
+    .await;
     run.push(3).await;
     run.push(4).await;
     assert_eq!(run.finish().await.sent(), [3, 4]);
@@ -90,7 +95,7 @@ async fn what_is_refused_is_not_sent_again() {
 #[tokio::test(start_paused = true)]
 async fn retries_can_be_switched_off() {
     let retry = Retry { enabled: false, ..Retry::default() };
-    let mut run = Run::start(Queue::default(), retry, |_attempt| failed(None));
+    let mut run = Run::start(Queue::default(), retry, |_attempt| failed(None)).await;
     run.push(3).await;
     assert_eq!(run.finish().await.sent(), [3]);
     run.check(0, &[("retries_exhausted", 3)]);
@@ -99,7 +104,7 @@ async fn retries_can_be_switched_off() {
 /// A server cannot take less than nothing.
 #[tokio::test(start_paused = true)]
 async fn what_a_server_takes_in_part_is_counted_in_part() {
-    let mut run = Run::start(Queue::default(), Retry::default(), |attempt| taken([2, 99][attempt]));
+    let mut run = Run::start(Queue::default(), Retry::default(), |attempt| taken([2, 99][attempt])).await;
     run.push(5).await;
     run.push(6).await;
     run.finish().await;
@@ -112,7 +117,8 @@ async fn what_has_no_room_is_dropped() {
     let mut run = Run::start(queue, Retry::default(), |attempt| match attempt {
         0..3 => failed(None),
         _ => taken(0),
-    });
+    })
+    .await;
     for n in 1..=5 {
         run.push(n).await;
     }
@@ -127,7 +133,8 @@ async fn so_many_are_on_their_way_at_a_time() {
     let queue = Queue { num_consumers: NonZeroUsize::new(3).unwrap(), ..Queue::default() };
     // The first three fail at first.
     let mut run =
-        Run::start(queue, Retry::default(), |attempt| if attempt < 3 { failed(None) } else { taken(0) });
+        Run::start(queue, Retry::default(), |attempt| if attempt < 3 { failed(None) } else { taken(0) })
+            .await;
     for n in 1..=5 {
         run.push(n).await;
     }
@@ -138,7 +145,7 @@ async fn so_many_are_on_their_way_at_a_time() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_left_when_the_time_is_over_is_counted() {
-    let mut run = Run::start(Queue::default(), Retry::default(), |_attempt| failed(None));
+    let mut run = Run::start(Queue::default(), Retry::default(), |_attempt| failed(None)).await;
     for n in 1..=3 {
         run.push(n).await;
     }
@@ -162,11 +169,11 @@ impl<F: Fn(usize) -> Verdict + std::marker::Send + Sync + 'static> Send for Scri
 }
 
 /// What a server saw.
-struct Seen(Vec<(u64, Instant)>);
+pub(super) struct Seen(Vec<(u64, Instant)>);
 
 impl Seen {
     /// Returns how many items each request had.
-    fn sent(&self) -> Vec<u64> {
+    pub(super) fn sent(&self) -> Vec<u64> {
         self.0.iter().map(|(n_items, _)| *n_items).collect()
     }
 
@@ -177,20 +184,28 @@ impl Seen {
 }
 
 /// A delivery that runs.
-struct Run {
+pub(super) struct Run {
     registry: Arc<Registry>,
-    trigger: ShutdownTrigger,
+    pub(super) trigger: ShutdownTrigger,
     input: Option<Output>,
     attempts: Arc<Mutex<Vec<(u64, Instant)>>>,
     task: Option<JoinHandle<()>>,
 }
 
 impl Run {
-    fn start(
+    pub(super) async fn start(
         queue: Queue,
         retry: Retry,
         script: impl Fn(usize) -> Verdict + std::marker::Send + Sync + 'static,
     ) -> Self {
+        Self::open(queue, retry, script).await.unwrap()
+    }
+
+    pub(super) async fn open(
+        queue: Queue,
+        retry: Retry,
+        script: impl Fn(usize) -> Verdict + std::marker::Send + Sync + 'static,
+    ) -> Result<Self, DiskError> {
         let registry = Arc::new(Registry::default());
         let id: Id = "test".parse().unwrap();
         let telemetry = registry.telemetry(Kind::Exporter, &id);
@@ -201,7 +216,7 @@ impl Run {
             Context { id, telemetry, registry: Arc::clone(&registry), shutdown, notices: Notices::default() };
         let attempts = Arc::new(Mutex::new(Vec::new()));
         let server = Scripted { script, attempts: Arc::clone(&attempts) };
-        let delivery = Delivery::new(server, queue, retry, &context);
+        let delivery = Delivery::open(server, queue, retry, &context).await?;
         let request = |batch: &Batch| {
             Some(Request {
                 signal: batch.signal(),
@@ -211,52 +226,75 @@ impl Run {
             })
         };
         let task = tokio::spawn(delivery.run(input, request));
-        Self {
+        Ok(Self {
             registry,
             trigger,
             input: Some(Output::new(vec![sender], &outside)),
             attempts,
             task: Some(task),
-        }
+        })
     }
 
     /// Sends a batch of so many items, and lets the delivery take it.
-    async fn push(&self, n_items: u64) {
-        self.input.as_ref().unwrap().send(points(n_items)).await.unwrap();
+    pub(super) async fn push(&self, n_items: u64) {
+        self.send(points(n_items)).await;
+    }
+
+    /// Sends a batch, and lets the delivery take it.
+    pub(super) async fn send(&self, batch: Batch) {
+        self.input.as_ref().unwrap().send(batch).await.unwrap();
         time::sleep(Duration::from_millis(1)).await;
     }
 
     /// Ends the input and waits for the end of the delivery.
-    async fn finish(&mut self) -> Seen {
+    pub(super) async fn finish(&mut self) -> Seen {
         self.input = None;
         self.task.take().unwrap().await.unwrap();
         Seen(self.attempts.lock().unwrap().clone())
     }
 
-    fn value(&self, name: &str) -> i64 {
+    /// Stops the delivery wherever it is.
+    pub(super) async fn abort(&mut self) {
+        let task = self.task.take().unwrap();
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+
+    /// Returns how many items were dropped for a reason.
+    pub(super) fn dropped(&self, reason: &str) -> i64 {
+        value(&self.registry, "ridley.dropped.items", &[("reason", reason)])
+    }
+
+    pub(super) fn value(&self, name: &str) -> i64 {
         value(&self.registry, name, &[])
     }
 
     /// Checks how many items were delivered, and that those for each reason and no others were dropped.
     #[track_caller]
-    fn check(&self, delivered: i64, dropped: &[(&str, i64)]) {
+    pub(super) fn check(&self, delivered: i64, dropped: &[(&str, i64)]) {
+        self.check_kept(delivered, dropped, 0);
+    }
+
+    /// As [`Run::check`], with so many items that are on the disk.
+    #[track_caller]
+    pub(super) fn check_kept(&self, delivered: i64, dropped: &[(&str, i64)], n_kept: i64) {
         let n_dropped: i64 = dropped.iter().map(|(_, n)| n).sum();
         assert_eq!(self.value("ridley.exporter.delivered.items"), delivered);
         for (reason, n) in dropped {
-            assert_eq!(value(&self.registry, "ridley.dropped.items", &[("reason", reason)]), *n, "{reason}");
+            assert_eq!(self.dropped(reason), *n, "{reason}");
         }
         let ledger = Ledger::of(&self.registry, Kind::Exporter, "test");
         assert_eq!(
             (ledger.consumed, ledger.dropped),
-            ((delivered + n_dropped).cast_unsigned(), n_dropped.cast_unsigned())
+            ((delivered + n_dropped + n_kept).cast_unsigned(), n_dropped.cast_unsigned())
         );
     }
 }
 
-const fn taken(n_rejected: u64) -> Verdict {
+pub(super) const fn taken(n_rejected: u64) -> Verdict {
     Verdict::Taken { n_rejected, message: String::new() }
 }
 
-fn failed(wait: Option<Duration>) -> Verdict {
+pub(super) fn failed(wait: Option<Duration>) -> Verdict {
     Verdict::Failed { error: "not now".into(), wait }
 }

@@ -8,6 +8,9 @@ pub(crate) struct Instruments {
     pub(crate) requests: Counter,
     pub(crate) retries: Counter,
     pub(crate) queued_bytes: Gauge,
+    pub(crate) stored: Counter,
+    pub(crate) stored_bytes: Gauge,
+    pub(crate) damaged: Counter,
     telemetry: Telemetry,
 }
 
@@ -22,6 +25,10 @@ pub(crate) enum Reason {
     Refused,
     /// The request failed for longer than it may.
     RetriesExhausted,
+    /// It could not be written to the disk.
+    WriteFailed,
+    /// What is on the disk is not what was written.
+    Damaged,
 }
 
 impl Instruments {
@@ -51,6 +58,24 @@ impl Instruments {
                 "Bytes of memory that requests take which wait or are on their way.",
                 &[],
             ),
+            stored: telemetry.counter(
+                "ridley.exporter.stored.items",
+                "{item}",
+                "Items that were written to the queue on disk.",
+                &[],
+            ),
+            stored_bytes: telemetry.gauge(
+                "ridley.exporter.queue.disk.size",
+                "By",
+                "Bytes of the files of the queue on disk.",
+                &[],
+            ),
+            damaged: telemetry.counter(
+                "ridley.exporter.queue.disk.damaged",
+                "{record}",
+                "Requests in the queue on disk that cannot be read, at least.",
+                &[],
+            ),
             telemetry,
         }
     }
@@ -61,6 +86,8 @@ impl Instruments {
             Reason::Rejected => "rejected",
             Reason::Refused => "refused",
             Reason::RetriesExhausted => "retries_exhausted",
+            Reason::WriteFailed => "write_failed",
+            Reason::Damaged => "damaged",
         };
         self.telemetry.dropped(signal, reason).add(n_items);
     }

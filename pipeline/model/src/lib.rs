@@ -16,6 +16,7 @@ mod listener;
 mod names;
 mod otlp;
 mod receipt;
+mod split;
 mod time;
 mod wire;
 
@@ -33,6 +34,7 @@ pub use self::{
     names::{FixedNames, Names},
     otlp::{Logs, Metrics, Otlp, OtlpData, Traces, n_points},
     receipt::{Receipt, Space},
+    split::{MaxSize, split},
     time::{Interval, UnixNanos},
     wire::Malformed,
 };

@@ -41,6 +41,11 @@ impl<'a> Fields<'a> {
         Self { rest: message }
     }
 
+    /// Returns what is behind the fields that were read.
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     fn field(&mut self) -> Result<Field<'a>, Malformed> {
         let key = self.varint()?;
         let number = u32::try_from(key >> 3).ok().filter(|it| *it != 0);
