@@ -19,9 +19,9 @@ use http::{
     header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
 };
 use model::Signal;
-use opentelemetry_proto::tonic::{logs::v1::LogsData, metrics::v1::MetricsData, trace::v1::TracesData};
+use otlp_json::schema;
 use prost::Message;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 
 use crate::intake::{Intake, PAUSE, Refusal};
 
@@ -91,17 +91,14 @@ async fn receive(
 
 /// Encodes a request that is written as JSON. What it says that this version does not know is lost.
 fn encoded(signal: Signal, json: &[u8]) -> Result<Bytes, Refusal> {
-    fn encoded<D: Message + DeserializeOwned>(json: &[u8]) -> Result<Bytes, Refusal> {
-        let decoded = serde_json::from_slice::<D>(json);
-        let data = decoded.map_err(|error| Refusal::Unreadable(format!("it is no JSON of OTLP: {error}")))?;
-        Ok(data.encode_to_vec().into())
-    }
-    match signal {
-        Signal::Metrics => encoded::<MetricsData>(json),
-        Signal::Traces => encoded::<TracesData>(json),
-        Signal::Logs => encoded::<LogsData>(json),
-        Signal::Flows => Err(Refusal::NoPipeline(signal)),
-    }
+    let message = match signal {
+        Signal::Metrics => &schema::METRICS,
+        Signal::Traces => &schema::TRACES,
+        Signal::Logs => &schema::LOGS,
+        Signal::Flows => return Err(Refusal::NoPipeline(signal)),
+    };
+    let encoded = otlp_json::to_protobuf(message, json);
+    encoded.map(Bytes::from).map_err(|error| Refusal::Unreadable(format!("it is no JSON of OTLP: {error}")))
 }
 
 fn decompress(headers: &HeaderMap, body: Bytes, max: usize) -> Result<Bytes, Refusal> {

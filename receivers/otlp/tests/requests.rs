@@ -87,8 +87,10 @@ async fn a_request_as_json_is_encoded() {
 #[tokio::test]
 async fn nothing_is_taken_at_once() {
     let server = Server::start("").await;
-    let answer = server.post("/v1/logs", "application/x-protobuf", "identity", Vec::new()).await.unwrap();
-    assert_eq!(answer.status, 200, "a request without items has nothing to wait for");
+    for (kind, nothing) in [("application/x-protobuf", ""), ("application/json", "{}")] {
+        let answer = server.post("/v1/logs", kind, "identity", nothing.into()).await.unwrap();
+        assert_eq!(answer.status, 200, "a request without items has nothing to wait for: {answer:?}");
+    }
 }
 
 #[tokio::test]

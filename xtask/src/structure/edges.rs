@@ -20,6 +20,8 @@ const CONTRACT: &[&str] = &["pipeline/component", "pipeline/model"];
 const DELIVERING: &[&str] = &["pipeline/component", "pipeline/delivery", "pipeline/model", "pipeline/tls"];
 /// What exporters are made from that show metrics as Prometheus has them.
 const TRANSLATING: &[&str] = &["pipeline/component", "pipeline/model", "pipeline/prometheus"];
+/// What those who take OTLP from others are made from.
+const TAKING: &[&str] = &["pipeline/component", "pipeline/model", "pipeline/otlp-json"];
 const FAKES: &[&str] = &["pipeline/component-test"];
 /// Whoever has one of these can wait, and so do input and output.
 const RUNTIMES: &[&str] = &["axum", "mio", "tokio", "tokio-util"];
@@ -37,6 +39,7 @@ const RULES: &[Rule] = &[
     Rule { folder: "pipeline/disk-queue", ours: &[], in_tests: &[], never: RUNTIMES },
     Rule { folder: "pipeline/prometheus", ours: &["pipeline/model"], in_tests: &[], never: RUNTIMES },
     Rule { folder: "pipeline/tls", ours: &["pipeline/component"], in_tests: FAKES, never: &["axum", "aya"] },
+    Rule { folder: "pipeline/otlp-json", ours: &[], in_tests: &[], never: RUNTIMES },
     Rule { folder: "pipeline/config", ours: CONTRACT, in_tests: FAKES, never: RUNTIMES },
     Rule {
         folder: "pipeline/engine",
@@ -66,6 +69,7 @@ const RULES: &[Rule] = &[
         in_tests: FAKES,
         never: &[],
     },
+    Rule { folder: "receivers/otlp", ours: TAKING, in_tests: FAKES, never: &["aya"] },
     Rule { folder: "receivers/*", ours: CONTRACT, in_tests: FAKES, never: &["aya"] },
     Rule { folder: "processors/*", ours: CONTRACT, in_tests: FAKES, never: &["aya"] },
     Rule { folder: "connectors/*", ours: CONTRACT, in_tests: FAKES, never: &["aya"] },
