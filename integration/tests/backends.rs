@@ -85,28 +85,36 @@ fn links_arrive_by_otlp() -> anyhow::Result<()> {
     agent.stop().map(drop)
 }
 
-/// A Collector in front and one behind: what comes out is what went in. JSON that comes without one is no other than that which one
-/// has made protobuf of.
+/// A Collector in front and one behind, by gRPC or as JSON: what comes out is what went in. JSON that comes without one is no
+/// other than that which one has made protobuf of.
 #[test]
 fn every_signal_passes_unchanged_between_collectors() -> anyhow::Result<()> {
-    let sink = JsonSink::start()?;
-    let behind = Collector::sending(To::Json(&sink.url()))?;
-    let (agent, [grpc, http]) = between(behind.grpc())?;
-    let front = Collector::sending(To::Grpc(&grpc))?;
-    for (path, sent) in [("/v1/traces", spans()), ("/v1/metrics", metrics()), ("/v1/logs", logs())] {
-        for (n, to) in [front.http().to_string(), http.clone()].iter().enumerate() {
-            let call = ureq::post(format!("http://{to}{path}")).header("Content-Type", "application/json");
-            call.send(sent.to_string()).with_context(|| format!("{to} refuses {path}"))?;
-            poll::until(PATIENCE, || {
-                let taken = sink.taken(path);
-                let expected = vec![sent.clone(); n + 1];
-                ensure!(taken == expected, "{path} was sent\n{sent:#}\nand came out as\n{taken:#?}");
-                Ok(())
-            })
-            .with_context(|| format!("the agent said:\n{}", agent.log()))?;
+    for by in [By::Grpc, By::Json] {
+        let sink = JsonSink::start()?;
+        let behind = Collector::sending(To::Json(&sink.url()))?;
+        let next = if by == By::Grpc { behind.grpc() } else { behind.http() };
+        let (agent, [grpc, http]) = between(next, by)?;
+        let front = Collector::sending(To::Grpc(&grpc))?;
+        for (path, sent) in [("/v1/traces", spans()), ("/v1/metrics", metrics()), ("/v1/logs", logs())] {
+            for (n, to) in [front.http().to_string(), http.clone()].iter().enumerate() {
+                let call =
+                    ureq::post(format!("http://{to}{path}")).header("Content-Type", "application/json");
+                call.send(sent.to_string()).with_context(|| format!("{to} refuses {path}"))?;
+                poll::until(PATIENCE, || {
+                    let taken = sink.taken(path);
+                    let expected = vec![sent.clone(); n + 1];
+                    ensure!(
+                        taken == expected,
+                        "by {by:?} {path} was sent\n{sent:#}\nand came out as\n{taken:#?}"
+                    );
+                    Ok(())
+                })
+                .with_context(|| format!("the agent said:\n{}", agent.log()))?;
+            }
         }
+        agent.stop()?;
     }
-    agent.stop().map(drop)
+    Ok(())
 }
 
 /// What was taken while the next server was away arrives when it is back, once each.
@@ -114,7 +122,7 @@ fn every_signal_passes_unchanged_between_collectors() -> anyhow::Result<()> {
 fn what_was_taken_in_an_outage_arrives_after_it() -> anyhow::Result<()> {
     let sink = JsonSink::start()?;
     let address = free_address()?;
-    let (agent, [_, http]) = between(address)?;
+    let (agent, [_, http]) = between(address, By::Grpc)?;
     let send = |n: usize| -> anyhow::Result<()> {
         let call =
             ureq::post(format!("http://{http}/v1/logs")).header("Content-Type", "application/x-protobuf");
@@ -153,14 +161,27 @@ fn what_was_taken_in_an_outage_arrives_after_it() -> anyhow::Result<()> {
     agent.stop().map(drop)
 }
 
+/// How an agent sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Grpc,
+    Json,
+}
+
 /// Starts an agent that passes everything on to a Collector. Returns where it takes OTLP by gRPC and by HTTP.
-fn between(collector: SocketAddr) -> anyhow::Result<(Agent, [String; 2])> {
+fn between(collector: SocketAddr, by: By) -> anyhow::Result<(Agent, [String; 2])> {
     let [grpc, http] = [free_address()?.to_string(), free_address()?.to_string()];
     let next = format!("http://{collector}");
+    let (protocol, encoding) = match by {
+        By::Grpc => ("grpc", "proto"),
+        By::Json => ("http", "json"),
+    };
     let variables = [
         ("RIDLEY_OTLP", Path::new(&grpc)),
         ("RIDLEY_OTLP_HTTP", Path::new(&http)),
         ("RIDLEY_COLLECTOR", Path::new(&next)),
+        ("RIDLEY_PROTOCOL", Path::new(protocol)),
+        ("RIDLEY_ENCODING", Path::new(encoding)),
     ];
     Ok((Agent::launch(BETWEEN_COLLECTORS, Rights::All, &variables)?, [grpc, http]))
 }
@@ -210,6 +231,7 @@ fn metrics() -> Value {
                 "dataPoints": [{ "startTimeUnixNano": times[0], "timeUnixNano": times[1], "asInt": "7" }],
             } },
             { "name": "temperature", "gauge": { "dataPoints": [{ "timeUnixNano": times[1], "asDouble": 21.5 }] } },
+            { "name": "ratio", "gauge": { "dataPoints": [{ "timeUnixNano": times[1], "asDouble": "NaN" }] } },
             { "name": "latency", "histogram": { "aggregationTemporality": 2, "dataPoints": [{
                 "startTimeUnixNano": times[0], "timeUnixNano": times[1], "count": "2", "sum": 3.5,
                 "bucketCounts": ["1", "1"], "explicitBounds": [1.5], "min": 0.5, "max": 2.5,

@@ -21,6 +21,10 @@ pub struct Config {
     #[serde(default)]
     pub protocol: Protocol,
 
+    /// How requests are written. Only with the protocol `http`.
+    #[serde(default)]
+    pub encoding: Encoding,
+
     /// How requests are compressed.
     #[serde(default)]
     pub compression: Compression,
@@ -53,8 +57,19 @@ pub enum Protocol {
     /// gRPC, mostly at port 4317.
     #[default]
     Grpc,
-    /// HTTP with protobuf, mostly at port 4318.
+    /// HTTP, mostly at port 4318.
     Http,
+}
+
+/// How requests by HTTP are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// As protobuf.
+    #[default]
+    Proto,
+    /// As JSON: more bytes, and fields that this version does not know are left out.
+    Json,
 }
 
 /// How requests are compressed.
@@ -101,7 +116,8 @@ impl component::Config for Config {
     fn validate(&self) -> Vec<InvalidSetting> {
         let Self {
             endpoint,
-            protocol: _,
+            protocol,
+            encoding,
             compression: _,
             headers,
             timeout,
@@ -111,6 +127,9 @@ impl component::Config for Config {
         } = self;
         let allowed = MIN_TIMEOUT..=InvalidSetting::MAX_INTERVAL;
         let mut invalid = Vec::from_iter(delivery::check_endpoint("endpoint", endpoint));
+        if (*protocol, *encoding) == (Protocol::Grpc, Encoding::Json) {
+            invalid.push(InvalidSetting::new("encoding", "`proto`, or `protocol: http`", "`json` with gRPC"));
+        }
         invalid.extend(headers.iter().filter_map(|(name, value)| check_header(name, value)));
         invalid.extend(InvalidSetting::check_duration("timeout", *timeout, allowed));
         invalid.extend(tls.validate("tls"));
@@ -146,6 +165,7 @@ mod tests {
         let expected = Config {
             endpoint: "https://collector.example:4318/otlp".to_owned(),
             protocol: Protocol::Http,
+            encoding: Encoding::Json,
             compression: Compression::Zstd,
             headers: [("x-scope-orgid".to_owned(), "shop".into())].into(),
             timeout: Duration::from_secs(3),
@@ -186,12 +206,13 @@ mod tests {
 
     #[test]
     fn every_mistake_is_reported() {
-        let text = "{endpoint: a, timeout: 1ms, headers: {'a b': c, ok: \"a\\nb\"}, tls: {ca_file: ''}, \
+        let text = "{endpoint: a, encoding: json, timeout: 1ms, headers: {'a b': c, ok: \"a\\nb\"}, tls: {ca_file: ''}, \
                     retry_on_failure: {initial_interval: 1ms}}";
         let config: Config = serde_saphyr::from_str(text).unwrap();
         let paths: Vec<_> = component::Config::validate(&config).into_iter().map(|it| it.path).collect();
         let expected = [
             "endpoint",
+            "encoding",
             "headers",
             "headers.ok",
             "timeout",

@@ -12,21 +12,19 @@ use http::{
     header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
 };
 use http_body_util::{BodyExt, Full, Limited};
+use model::Signal;
+use otlp_json::schema;
 use prost::Message;
 use tls::{Client, Versions};
 use tokio::time::timeout;
 
-use crate::{
-    Compression, Config,
-    exporter::{Response, taken},
-};
+use crate::{Compression, Config, Encoding, exporter::taken};
 
 /// Answers are short; a longer one is none.
 const MAX_ANSWER: usize = 64 << 10;
 /// zstd's own default.
 const ZSTD_LEVEL: i32 = 3;
 
-const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("ridley/", env!("CARGO_PKG_VERSION")));
 
 /// Sends requests by OTLP/HTTP.
@@ -35,6 +33,7 @@ pub(crate) struct Http {
     client: Client<Full<Bytes>>,
     endpoint: String,
     headers: HeaderMap,
+    encoding: Encoding,
     compression: Compression,
     timeout: Duration,
 }
@@ -60,7 +59,7 @@ impl Http {
         let is_encrypted = endpoint.scheme() == Some(&http::uri::Scheme::HTTPS);
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, AGENT);
-        headers.insert(CONTENT_TYPE, PROTOBUF);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(config.encoding.content_type()));
         match config.compression {
             Compression::None => {}
             Compression::Gzip => drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"))),
@@ -75,6 +74,7 @@ impl Http {
             client: config.tls.client(Versions::Any, is_encrypted, telemetry)?,
             endpoint: config.endpoint.trim_end_matches('/').to_owned(),
             headers,
+            encoding: config.encoding,
             compression: config.compression,
             timeout: config.timeout,
         })
@@ -89,9 +89,9 @@ impl Http {
 
     /// Fails if nobody knows what became of the request.
     async fn post(&self, request: &Request) -> Result<Verdict, BoxError> {
-        let body = match self.compress(&request.payload) {
+        let body = match self.body(request) {
             Ok(body) => body,
-            Err(error) => return Ok(Verdict::Refused(error.into())),
+            Err(error) => return Ok(Verdict::Refused(error)),
         };
         let mut post = http::Request::new(Full::new(body));
         *post.method_mut() = Method::POST;
@@ -101,9 +101,18 @@ impl Http {
         let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
         if parts.status.is_success() {
             // Some servers answer with nothing, or in words.
-            return Ok(taken(Response::decode(body).unwrap_or_default()));
+            return Ok(taken(self.encoding.read(&schema::RESPONSE, &body).unwrap_or_default()));
         }
-        Ok(verdict(parts.status, &parts.headers, &body))
+        let message = self.encoding.read(&schema::ERROR, &body);
+        Ok(verdict(parts.status, &parts.headers, message, &body))
+    }
+
+    fn body(&self, request: &Request) -> Result<Bytes, BoxError> {
+        let written = match (self.encoding, request.signal) {
+            (Encoding::Proto, _) => request.payload.clone(),
+            (Encoding::Json, signal) => otlp_json::to_json(message_of(signal), &request.payload)?.into(),
+        };
+        Ok(self.compress(&written)?)
     }
 
     fn compress(&self, payload: &Bytes) -> io::Result<Bytes> {
@@ -119,10 +128,36 @@ impl Http {
     }
 }
 
+fn message_of(signal: Signal) -> &'static schema::Message {
+    match signal {
+        Signal::Metrics => &schema::METRICS,
+        Signal::Traces => &schema::TRACES,
+        Signal::Logs => &schema::LOGS,
+        Signal::Flows => unreachable!("flow records have no path"),
+    }
+}
+
+impl Encoding {
+    const fn content_type(self) -> &'static str {
+        match self {
+            Self::Proto => "application/x-protobuf",
+            Self::Json => "application/json",
+        }
+    }
+
+    /// Reads an answer, which is written as the request was; `None` if it is not.
+    fn read<M: Message + Default>(self, message: &'static schema::Message, answer: &Bytes) -> Option<M> {
+        match self {
+            Self::Proto => M::decode(answer.clone()).ok(),
+            Self::Json => M::decode(&*otlp_json::to_protobuf(message, answer).ok()?).ok(),
+        }
+    }
+}
+
 /// <https://github.com/open-telemetry/opentelemetry-proto/blob/v1.9.0/docs/specification.md#failures-1>
-fn verdict(status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Verdict {
-    let text = match StatusMessage::decode(body.clone()) {
-        Ok(StatusMessage { message }) if !message.is_empty() => message,
+fn verdict(status: StatusCode, headers: &HeaderMap, message: Option<StatusMessage>, body: &Bytes) -> Verdict {
+    let text = match message {
+        Some(StatusMessage { message }) if !message.is_empty() => message,
         _ => String::from_utf8_lossy(body).trim().chars().filter(|it| !it.is_control()).take(200).collect(),
     };
     let error = Refusal { status, text }.into();
@@ -157,7 +192,7 @@ mod tests {
     fn codes_are_retryable_as_specified() {
         for code in 300..600 {
             let status = StatusCode::from_u16(code).unwrap();
-            let verdict = verdict(status, &HeaderMap::new(), &Bytes::new());
+            let verdict = verdict(status, &HeaderMap::new(), None, &Bytes::new());
             let is_retried = matches!(verdict, Verdict::Failed { wait: None, .. });
             assert_eq!(is_retried, [429, 502, 503, 504].contains(&code), "{code}");
         }
@@ -177,16 +212,32 @@ mod tests {
     #[test]
     fn a_refusal_says_what_the_server_said() {
         let message = StatusMessage { message: "no such tenant".to_owned() }.encode_to_vec();
-        for (body, expected) in [
-            (message.as_slice(), "the server answered 401 Unauthorized: no such tenant"),
-            (b"go away\n", "the server answered 401 Unauthorized: go away"),
-            (b"", "the server answered 401 Unauthorized"),
+        let json = br#"{"code":16,"message":"no such tenant","details":[{}]}"#;
+        for (encoding, body, expected) in [
+            (Encoding::Proto, message.as_slice(), "the server answered 401 Unauthorized: no such tenant"),
+            (Encoding::Json, json, "the server answered 401 Unauthorized: no such tenant"),
+            (Encoding::Proto, b"go away\n", "the server answered 401 Unauthorized: go away"),
+            (Encoding::Json, b"go away\n", "the server answered 401 Unauthorized: go away"),
+            (Encoding::Proto, b"", "the server answered 401 Unauthorized"),
         ] {
             let body = Bytes::copy_from_slice(body);
-            let Verdict::Refused(error) = verdict(StatusCode::UNAUTHORIZED, &HeaderMap::new(), &body) else {
-                panic!("it is no refusal");
-            };
+            let message = encoding.read(&schema::ERROR, &body);
+            let verdict = verdict(StatusCode::UNAUTHORIZED, &HeaderMap::new(), message, &body);
+            let Verdict::Refused(error) = verdict else { panic!("it is no refusal") };
             assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_server_says_what_it_did_not_take() {
+        for json in [
+            r#"{"partialSuccess":{"rejectedSpans":"2","errorMessage":"too old"}}"#,
+            r#"{"partialSuccess":{"rejectedDataPoints":2,"errorMessage":"too old"}}"#,
+            r#"{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"too old"}}"#,
+        ] {
+            let response = Encoding::Json.read(&schema::RESPONSE, &Bytes::from(json)).unwrap();
+            let Verdict::Taken { n_rejected, message } = taken(response) else { panic!("it was taken") };
+            assert_eq!((n_rejected, message.as_str()), (2, "too old"), "{json}");
         }
     }
 }

@@ -13,6 +13,6 @@ mod http;
 mod resource;
 
 pub use self::{
-    config::{Compression, Config, Protocol},
+    config::{Compression, Config, Encoding, Protocol},
     factory::factory,
 };

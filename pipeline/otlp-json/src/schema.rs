@@ -104,6 +104,24 @@ pub static METRICS: Message = Message {
 pub static LOGS: Message =
     Message { name: "ExportLogsServiceRequest", fields: &[repeated(1, "resourceLogs", Of(&RESOURCE_LOGS))] };
 
+/// An answer to a request that was taken, to be read: those of the signals are alike but for the name of a field.
+pub static RESPONSE: Message =
+    Message { name: "ExportServiceResponse", fields: &[explicit(1, "partialSuccess", Of(&PARTIAL_SUCCESS))] };
+
+/// An answer to a request that was not taken: `google.rpc.Status` without its details.
+pub static ERROR: Message =
+    Message { name: "Status", fields: &[implicit(1, "code", Enum), implicit(2, "message", Text)] };
+
+static PARTIAL_SUCCESS: Message = Message {
+    name: "ExportPartialSuccess",
+    fields: &[
+        implicit(1, "rejectedSpans", Int64),
+        implicit(1, "rejectedDataPoints", Int64),
+        implicit(1, "rejectedLogRecords", Int64),
+        implicit(2, "errorMessage", Text),
+    ],
+};
+
 static ANY_VALUE: Message = Message {
     name: "AnyValue",
     fields: &[

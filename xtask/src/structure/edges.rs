@@ -17,7 +17,8 @@ struct Rule {
 /// What every component is made from. A component never names another one, nor what runs it.
 const CONTRACT: &[&str] = &["pipeline/component", "pipeline/model"];
 /// What exporters that send to servers are made from.
-const DELIVERING: &[&str] = &["pipeline/component", "pipeline/delivery", "pipeline/model", "pipeline/tls"];
+const DELIVERING: &[&str] =
+    &["pipeline/component", "pipeline/delivery", "pipeline/model", "pipeline/otlp-json", "pipeline/tls"];
 /// What exporters are made from that show metrics as Prometheus has them.
 const TRANSLATING: &[&str] = &["pipeline/component", "pipeline/model", "pipeline/prometheus"];
 /// What those who take OTLP from others are made from.
