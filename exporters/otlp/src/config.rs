@@ -1,8 +1,9 @@
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use component::InvalidSetting;
+use auth::ClientAuth;
+use component::{InvalidSetting, Secret};
 use delivery::{Queue, Retry};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 use serde::Deserialize;
 use tls::ClientTls;
 
@@ -32,6 +33,10 @@ pub struct Config {
     /// Headers of every request, such as `authorization`, or `x-scope-orgid` where a server has tenants.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
+
+    /// Who the exporter says it is: a header `authorization` that may change.
+    #[serde(default)]
+    pub auth: Option<ClientAuth>,
 
     /// How long the server may take to answer.
     #[serde(default = "default_timeout", with = "humantime_serde")]
@@ -85,29 +90,6 @@ pub enum Compression {
     Zstd,
 }
 
-/// A text that is not shown.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
 const fn default_timeout() -> Duration {
     Duration::from_secs(10)
 }
@@ -120,6 +102,7 @@ impl component::Config for Config {
             encoding,
             compression: _,
             headers,
+            auth,
             timeout,
             tls,
             sending_queue,
@@ -131,6 +114,11 @@ impl component::Config for Config {
             invalid.push(InvalidSetting::new("encoding", "`proto`, or `protocol: http`", "`json` with gRPC"));
         }
         invalid.extend(headers.iter().filter_map(|(name, value)| check_header(name, value)));
+        invalid.extend(auth.iter().flat_map(|it| it.validate("auth")));
+        let says_who = |name: &String| name.eq_ignore_ascii_case(AUTHORIZATION.as_str());
+        if auth.is_some() && headers.keys().any(says_who) {
+            invalid.push(InvalidSetting::new("auth", "no header `authorization` beside it", "one"));
+        }
         invalid.extend(InvalidSetting::check_duration("timeout", *timeout, allowed));
         invalid.extend(tls.validate("tls"));
         invalid.extend(sending_queue.validate("sending_queue"));
@@ -152,8 +140,8 @@ fn check_header(name: &str, value: &Secret) -> Option<InvalidSetting> {
 mod tests {
     use std::num::NonZeroUsize;
 
+    use auth::ClientBasic;
     use delivery::{Batching, Disk, Sizer, Sync};
-
     use tls::MinVersion;
 
     use super::*;
@@ -168,6 +156,15 @@ mod tests {
             encoding: Encoding::Json,
             compression: Compression::Zstd,
             headers: [("x-scope-orgid".to_owned(), "shop".into())].into(),
+            auth: Some(ClientAuth {
+                bearer: None,
+                basic: Some(ClientBasic {
+                    username: "ridley".to_owned(),
+                    password: None,
+                    password_file: Some("/etc/ridley/password".into()),
+                }),
+                reload_interval: Duration::from_mins(1),
+            }),
             timeout: Duration::from_secs(3),
             tls: ClientTls {
                 ca_file: Some("/etc/ridley/ca.pem".into()),
@@ -206,7 +203,8 @@ mod tests {
 
     #[test]
     fn every_mistake_is_reported() {
-        let text = "{endpoint: a, encoding: json, timeout: 1ms, headers: {'a b': c, ok: \"a\\nb\"}, tls: {ca_file: ''}, \
+        let text = "{endpoint: a, encoding: json, timeout: 1ms, tls: {ca_file: ''}, auth: {bearer: {token: a}}, \
+                    headers: {'a b': c, ok: \"a\\nb\", Authorization: x}, \
                     retry_on_failure: {initial_interval: 1ms}}";
         let config: Config = serde_saphyr::from_str(text).unwrap();
         let paths: Vec<_> = component::Config::validate(&config).into_iter().map(|it| it.path).collect();
@@ -215,6 +213,7 @@ mod tests {
             "encoding",
             "headers",
             "headers.ok",
+            "auth",
             "timeout",
             "tls.ca_file",
             "retry_on_failure.initial_interval",

@@ -1,9 +1,10 @@
 use std::{error::Error, time::Duration};
 
+use auth::Credentials;
 use bytes::{Buf, BufMut, Bytes};
 use component::{BoxError, Telemetry};
 use delivery::{Request, Verdict};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION, uri::PathAndQuery};
 use model::Signal;
 use prost::Message;
 use tls::{Client, Versions};
@@ -25,8 +26,9 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Grpc {
     client: tonic::client::Grpc<Client<Body>>,
-    metadata: MetadataMap,
+    headers: HeaderMap,
     timeout: Duration,
+    credentials: Option<Credentials>,
 }
 
 impl Grpc {
@@ -49,15 +51,24 @@ impl Grpc {
             value.set_sensitive(true);
             headers.insert(name.parse::<HeaderName>()?, value);
         }
-        Ok(Self { client, metadata: MetadataMap::from_headers(headers), timeout: config.timeout })
+        Ok(Self {
+            client,
+            headers,
+            timeout: config.timeout,
+            credentials: config.auth.as_ref().map(|it| it.credentials(telemetry)).transpose()?,
+        })
     }
 
     pub(crate) async fn send(&self, request: &Request) -> Verdict {
         let mut client = self.client.clone();
         let export = async {
             client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+            let mut headers = self.headers.clone();
+            if let Some(credentials) = &self.credentials {
+                headers.insert(AUTHORIZATION, credentials.header());
+            }
             let mut call = tonic::Request::from_parts(
-                self.metadata.clone(),
+                MetadataMap::from_headers(headers),
                 Extensions::default(),
                 request.payload.clone(),
             );

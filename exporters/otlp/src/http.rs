@@ -3,13 +3,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use auth::Credentials;
 use bytes::Bytes;
 use component::{BoxError, Telemetry};
 use delivery::{Request, Verdict};
 use flate2::write::GzEncoder;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
+    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
 };
 use http_body_util::{BodyExt, Full, Limited};
 use model::Signal;
@@ -36,6 +37,7 @@ pub(crate) struct Http {
     encoding: Encoding,
     compression: Compression,
     timeout: Duration,
+    credentials: Option<Credentials>,
 }
 
 /// What a server that does not take a request says.
@@ -77,6 +79,7 @@ impl Http {
             encoding: config.encoding,
             compression: config.compression,
             timeout: config.timeout,
+            credentials: config.auth.as_ref().map(|it| it.credentials(telemetry)).transpose()?,
         })
     }
 
@@ -97,6 +100,9 @@ impl Http {
         *post.method_mut() = Method::POST;
         *post.uri_mut() = format!("{}/v1/{}", self.endpoint, request.signal).parse()?;
         *post.headers_mut() = self.headers.clone();
+        if let Some(credentials) = &self.credentials {
+            post.headers_mut().insert(AUTHORIZATION, credentials.header());
+        }
         let (parts, body) = self.client.request(post).await?.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
         if parts.status.is_success() {

@@ -15,6 +15,7 @@ mod error;
 mod factory;
 mod id;
 mod notices;
+mod secret;
 mod shutdown;
 mod telemetry;
 
@@ -26,6 +27,7 @@ pub use self::{
     factory::{Config, Factory, InvalidSetting, Kind, Permission, Settings, Stability},
     id::{Id, InvalidId},
     notices::Notices,
+    secret::Secret,
     shutdown::{Shutdown, ShutdownTrigger},
     telemetry::{Counter, Dropped, Gauge, Registry, Telemetry},
 };

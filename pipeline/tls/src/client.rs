@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use component::Telemetry;
+use component::{BoxError, Telemetry};
 use http::Uri;
 use hyper_rustls::{ConfigBuilderExt, FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -71,7 +71,7 @@ impl ClientTls {
         versions: Versions,
         is_encrypted: bool,
         telemetry: &Telemetry,
-    ) -> Result<Client<B>, TlsError>
+    ) -> Result<Client<B>, BoxError>
     where
         B: http_body::Body + Send + 'static + Unpin,
         B::Data: Send,

@@ -27,12 +27,36 @@ pub struct ClientTls {
     /// The name that the server's certificate must have, if it is not that of the endpoint.
     pub server_name_override: Option<String>,
 
-    /// The oldest version of TLS that is spoken.
+    /// The oldest version of TLS that is spoken, in quotes.
     pub min_version: MinVersion,
 
     /// How old what was read of the files may be when a connection is made; then they are read again, and used if they have
     /// changed. `0s` for never.
     #[serde(with = "humantime_serde")]
+    pub reload_interval: Duration,
+}
+
+/// The certificate that a server shows, and who may connect to it, in the words of the OpenTelemetry Collector.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerTls {
+    /// File of the certificate (PEM) to show to clients, with those that sign it.
+    pub cert_file: PathBuf,
+
+    /// File of the private key (PEM) of `cert_file`.
+    pub key_file: PathBuf,
+
+    /// File of the certificates (PEM) that a client's must be signed by. If it is set, who has none is not let in.
+    #[serde(default)]
+    pub client_ca_file: Option<PathBuf>,
+
+    /// The oldest version of TLS that is spoken, in quotes.
+    #[serde(default)]
+    pub min_version: MinVersion,
+
+    /// How old what was read of the files may be when a connection comes; then they are read again, and used if they have
+    /// changed. `0s` for never.
+    #[serde(default = "default_reload", with = "humantime_serde")]
     pub reload_interval: Duration,
 }
 
@@ -57,9 +81,13 @@ impl Default for ClientTls {
             insecure_skip_verify: false,
             server_name_override: None,
             min_version: MinVersion::Tls12,
-            reload_interval: Duration::from_secs(30),
+            reload_interval: default_reload(),
         }
     }
+}
+
+const fn default_reload() -> Duration {
+    Duration::from_secs(30)
 }
 
 impl ClientTls {
@@ -95,7 +123,26 @@ impl ClientTls {
     }
 }
 
-fn check_reload(path: &str, interval: Duration) -> Option<InvalidSetting> {
+impl ServerTls {
+    /// Reports settings that cannot be used, `path` being where these are.
+    pub fn validate(&self, path: &str) -> Vec<InvalidSetting> {
+        let Self { cert_file, key_file, client_ca_file, min_version: _, reload_interval } = self;
+        let files = [
+            ("cert_file", Some(cert_file)),
+            ("key_file", Some(key_file)),
+            ("client_ca_file", client_ca_file.as_ref()),
+        ];
+        let check = |(name, file): (&str, Option<&PathBuf>)| {
+            InvalidSetting::check_file(&format!("{path}.{name}"), file?)
+        };
+        let mut invalid: Vec<_> = files.into_iter().filter_map(check).collect();
+        invalid.extend(check_reload(path, *reload_interval));
+        invalid
+    }
+}
+
+/// Checks how often files are read again, `path` being where that is set.
+pub fn check_reload(path: &str, interval: Duration) -> Option<InvalidSetting> {
     let allowed = MIN_RELOAD..=InvalidSetting::MAX_INTERVAL;
     let path = format!("{path}.reload_interval");
     if interval.is_zero() { None } else { InvalidSetting::check_duration(&path, interval, allowed) }

@@ -5,11 +5,11 @@ use std::{
     time::Duration,
 };
 
-use component::{Counter, ErrorChain, Telemetry};
+use component::{BoxError, Counter, ErrorChain, Telemetry};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::{Files, TlsError};
+use crate::Files;
 
 /// What is made of files, and made again when they have changed.
 ///
@@ -24,7 +24,7 @@ pub struct Watched<T> {
     failures: Counter,
 }
 
-type Make<T> = dyn Fn(&Files) -> Result<T, TlsError> + Send + Sync;
+type Make<T> = dyn Fn(&Files) -> Result<T, BoxError> + Send + Sync;
 
 struct State<T> {
     made: T,
@@ -43,8 +43,8 @@ impl<T: Clone> Watched<T> {
         paths: Vec<PathBuf>,
         interval: Duration,
         telemetry: &Telemetry,
-        make: impl Fn(&Files) -> Result<T, TlsError> + Send + Sync + 'static,
-    ) -> Result<Self, TlsError> {
+        make: impl Fn(&Files) -> Result<T, BoxError> + Send + Sync + 'static,
+    ) -> Result<Self, BoxError> {
         let of = Files::read(paths.iter().map(PathBuf::as_path))?;
         let made = make(&of)?;
         let reloads = |result| {
@@ -85,7 +85,7 @@ impl<T: Clone> Watched<T> {
                 return state.made.clone();
             }
             Ok(files) => (self.make)(&files).map(|made| (made, files)),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         };
         match made {
             Ok((made, files)) => {
@@ -99,7 +99,7 @@ impl<T: Clone> Watched<T> {
                 self.failures.add(1);
                 if !state.is_failing {
                     state.is_failing = true;
-                    let error = ErrorChain(&error);
+                    let error = ErrorChain(&*error);
                     warn!(%error, files = %Names(&self.paths), "files have changed and cannot be used; what they were before is used");
                 }
             }
@@ -189,7 +189,7 @@ mod tests {
         let error = Case::open("/no/such/file".into(), INTERVAL).unwrap_err();
         assert_eq!(error.to_string(), "cannot read /no/such/file");
         let error = Case::open("/dev/null".into(), INTERVAL).unwrap_err();
-        assert_eq!(ErrorChain(&error).to_string(), "cannot read /dev/null: it is no file");
+        assert_eq!(ErrorChain(&*error).to_string(), "cannot read /dev/null: it is no file");
     }
 
     struct Case {
@@ -206,11 +206,11 @@ mod tests {
             Self { watched: Self::open(path.clone(), interval).unwrap(), path, _folder: folder }
         }
 
-        fn open(path: PathBuf, interval: Duration) -> Result<Watched<String>, TlsError> {
+        fn open(path: PathBuf, interval: Duration) -> Result<Watched<String>, BoxError> {
             let telemetry = Arc::new(Registry::default()).telemetry(Kind::Exporter, &"test".parse().unwrap());
             Watched::open(vec![path.clone()], interval, &telemetry, move |files| {
                 let text = String::from_utf8_lossy(files.of(&path)).into_owned();
-                if text.is_empty() { Err(TlsError::Empty { path: path.clone() }) } else { Ok(text) }
+                if text.is_empty() { Err("it is empty".into()) } else { Ok(text) }
             })
         }
     }

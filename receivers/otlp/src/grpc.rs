@@ -39,7 +39,11 @@ pub(crate) fn router(intake: Arc<Intake>) -> Router {
 
 async fn receive(intake: Arc<Intake>, signal: Signal, request: Request<Body>) -> Response<tonic::body::Body> {
     let (parts, body) = request.into_parts();
-    let body = match intake.read(body, PREFIX).await {
+    let read = async {
+        intake.admit(&parts.headers).await?;
+        intake.read(body, PREFIX).await
+    };
+    let body = match read.await {
         Ok(body) => body,
         Err(refusal) => {
             intake.instruments.refused(&refusal);
@@ -81,6 +85,7 @@ impl UnaryService<Bytes> for Export {
 /// <https://github.com/open-telemetry/opentelemetry-proto/blob/v1.9.0/docs/specification.md#otlpgrpc-response>
 fn status(refusal: &Refusal) -> Status {
     let code = match refusal {
+        Refusal::Unauthenticated(_) => Code::Unauthenticated,
         Refusal::Malformed(_) | Refusal::Unreadable(_) | Refusal::WrongType => Code::InvalidArgument,
         Refusal::Slow => Code::DeadlineExceeded,
         Refusal::TooLarge(_) => Code::ResourceExhausted,

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use http::{
     HeaderMap, HeaderValue, Request, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use model::Signal;
 use otlp_json::schema;
@@ -77,6 +77,7 @@ async fn receive(
 ) -> Result<(), Refusal> {
     let (parts, body) = request.into_parts();
     let read = async {
+        intake.admit(&parts.headers).await?;
         let form = form.ok_or(Refusal::WrongType)?;
         let body = intake.read(body, 0).await?;
         let request = decompress(&parts.headers, body, intake.max_request_size)?;
@@ -137,6 +138,7 @@ fn answer(form: Option<Form>, received: Result<(), Refusal>) -> Response {
         return (content_type, body).into_response();
     };
     let status = match &refusal {
+        Refusal::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
         Refusal::Malformed(_) | Refusal::Unreadable(_) => StatusCode::BAD_REQUEST,
         Refusal::WrongType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Refusal::Slow => StatusCode::REQUEST_TIMEOUT,
@@ -150,6 +152,9 @@ fn answer(form: Option<Form>, received: Result<(), Refusal>) -> Response {
         Form::Json => serde_json::to_vec(&message).unwrap_or_default(),
     };
     let mut response = (status, content_type, body).into_response();
+    if let Refusal::Unauthenticated(challenge) = &refusal {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
+    }
     if refusal.is_for_now() {
         response.headers_mut().insert(RETRY_AFTER, PAUSE.as_secs().into());
     }

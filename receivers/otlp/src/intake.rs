@@ -1,8 +1,10 @@
 use std::{sync::Arc, time::Duration};
 
+use auth::Guard;
 use axum::body::Body;
 use bytes::Bytes;
 use component::Output;
+use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use model::{Batch, Malformed, Otlp, OtlpData, Receipt, Signal, Space};
 use tokio::{
@@ -31,6 +33,7 @@ const MAX_READING: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Intake {
     output: Output,
+    guard: Option<Guard>,
     pub(crate) max_request_size: usize,
     budget: Arc<Semaphore>,
     reading: Semaphore,
@@ -40,6 +43,9 @@ pub(crate) struct Intake {
 /// Why a request is not taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
+    /// It does not say who may send; what it has to say.
+    #[error("the header `authorization` is not of anybody who may send")]
+    Unauthenticated(HeaderValue),
     /// It is no request of its kind.
     #[error(transparent)]
     Malformed(#[from] Malformed),
@@ -70,7 +76,8 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    pub(crate) const WORDS: [&'static str; 9] = [
+    pub(crate) const WORDS: [&'static str; 10] = [
+        "unauthenticated",
         "malformed",
         "unreadable",
         "wrong_type",
@@ -84,6 +91,7 @@ impl Refusal {
 
     pub(crate) const fn as_str(&self) -> &'static str {
         match self {
+            Self::Unauthenticated(_) => "unauthenticated",
             Self::Malformed(_) => "malformed",
             Self::Unreadable(_) => "unreadable",
             Self::WrongType => "wrong_type",
@@ -117,16 +125,32 @@ impl Drop for Room {
 impl Intake {
     pub(crate) fn new(
         output: Output,
+        guard: Option<Guard>,
         max_request_size: usize,
         max_in_flight: usize,
         instruments: Instruments,
     ) -> Self {
         Self {
             output,
+            guard,
             max_request_size,
             budget: Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS))),
             reading: Semaphore::new(MAX_READING),
             instruments: Arc::new(instruments),
+        }
+    }
+
+    /// Checks that a request says who may send, before any of it is read.
+    ///
+    /// # Errors
+    ///
+    /// It does not.
+    pub(crate) async fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        match &self.guard {
+            Some(guard) if !guard.admits(headers).await => {
+                Err(Refusal::Unauthenticated(guard.challenge().clone()))
+            }
+            _ => Ok(()),
         }
     }
 

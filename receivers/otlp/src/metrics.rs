@@ -6,6 +6,7 @@ use crate::intake::Refusal;
 #[derive(Debug)]
 pub(crate) struct Instruments {
     pub(crate) taken: Counter,
+    pub(crate) failed_handshakes: Counter,
     pub(crate) in_flight: Gauge,
     refused: [(&'static str, Counter); Refusal::WORDS.len()],
 }
@@ -26,6 +27,12 @@ impl Instruments {
                 "ridley.otlp.taken.requests",
                 "{request}",
                 "Requests whose senders were told that they were taken.",
+                &[],
+            ),
+            failed_handshakes: telemetry.counter(
+                "ridley.otlp.failed.handshakes",
+                "{connection}",
+                "Connections on which client and server did not come to terms about TLS.",
                 &[],
             ),
             in_flight: telemetry.gauge(

@@ -87,9 +87,16 @@ async fn a_request_as_json_is_encoded() {
 #[tokio::test]
 async fn nothing_is_taken_at_once() {
     let server = Server::start("").await;
-    for (kind, nothing) in [("application/x-protobuf", ""), ("application/json", "{}")] {
-        let answer = server.post("/v1/logs", kind, "identity", nothing.into()).await.unwrap();
-        assert_eq!(answer.status, 200, "a request without items has nothing to wait for: {answer:?}");
+    for (kind, body) in [
+        ("application/x-protobuf", ""),
+        ("application/json", "{}"),
+        ("application/json", r#"{"resourceMetrics":[]}"#),
+        ("application/json", r#"{"later":[{}]}"#),
+    ] {
+        for path in ["/v1/metrics", "/v1/traces", "/v1/logs"] {
+            let answer = server.post(path, kind, "identity", body.into()).await.unwrap();
+            assert_eq!(answer.status, 200, "a request without items has nothing to wait for: {answer:?}");
+        }
     }
 }
 

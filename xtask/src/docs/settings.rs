@@ -195,7 +195,7 @@ impl Source {
             "Duration" => "duration".to_owned(),
             "SocketAddr" => "address:port".to_owned(),
             "PathBuf" => "path".to_owned(),
-            "String" | "Arc" => "text".to_owned(),
+            "String" | "Arc" | "Secret" => "text".to_owned(),
             "bool" => "`true` or `false`".to_owned(),
             "f64" | "u8" | "u16" | "u32" | "u64" | "usize" => "number".to_owned(),
             "NonZeroU16" | "NonZeroU32" | "NonZeroU64" | "NonZeroUsize" => "number above 0".to_owned(),

@@ -17,12 +17,19 @@ struct Rule {
 /// What every component is made from. A component never names another one, nor what runs it.
 const CONTRACT: &[&str] = &["pipeline/component", "pipeline/model"];
 /// What exporters that send to servers are made from.
-const DELIVERING: &[&str] =
-    &["pipeline/component", "pipeline/delivery", "pipeline/model", "pipeline/otlp-json", "pipeline/tls"];
+const DELIVERING: &[&str] = &[
+    "pipeline/auth",
+    "pipeline/component",
+    "pipeline/delivery",
+    "pipeline/model",
+    "pipeline/otlp-json",
+    "pipeline/tls",
+];
 /// What exporters are made from that show metrics as Prometheus has them.
 const TRANSLATING: &[&str] = &["pipeline/component", "pipeline/model", "pipeline/prometheus"];
 /// What those who take OTLP from others are made from.
-const TAKING: &[&str] = &["pipeline/component", "pipeline/model", "pipeline/otlp-json"];
+const TAKING: &[&str] =
+    &["pipeline/auth", "pipeline/component", "pipeline/model", "pipeline/otlp-json", "pipeline/tls"];
 const FAKES: &[&str] = &["pipeline/component-test"];
 /// Whoever has one of these can wait, and so do input and output.
 const RUNTIMES: &[&str] = &["axum", "mio", "tokio", "tokio-util"];
@@ -41,6 +48,12 @@ const RULES: &[Rule] = &[
     Rule { folder: "pipeline/prometheus", ours: &["pipeline/model"], in_tests: &[], never: RUNTIMES },
     Rule { folder: "pipeline/tls", ours: &["pipeline/component"], in_tests: FAKES, never: &["axum", "aya"] },
     Rule { folder: "pipeline/otlp-json", ours: &[], in_tests: &[], never: RUNTIMES },
+    Rule {
+        folder: "pipeline/auth",
+        ours: &["pipeline/component", "pipeline/tls"],
+        in_tests: FAKES,
+        never: &["axum", "aya"],
+    },
     Rule { folder: "pipeline/config", ours: CONTRACT, in_tests: FAKES, never: RUNTIMES },
     Rule {
         folder: "pipeline/engine",
