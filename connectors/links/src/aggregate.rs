@@ -33,6 +33,8 @@ pub struct Aggregate {
     /// Numbers of the links that are kept apart, by identity.
     index: HashTable<LinkIdx>,
     hasher: RandomState,
+    /// Links that have expired since totals were sent: whoever reads them is told that they have ended.
+    ended: Vec<Link>,
     /// The overflow links: one per transport and observer, outside of the budget.
     overflow: Vec<LinkIdx>,
     /// The link of each connection that has begun and not ended.
@@ -83,6 +85,7 @@ impl Aggregate {
             free: Vec::new(),
             index: HashTable::new(),
             hasher: RandomState::new(),
+            ended: Vec::new(),
             overflow: Vec::new(),
             connections: ConnectionMap::new(limits.connections.get() as usize),
             sent: start,
@@ -101,13 +104,14 @@ impl Aggregate {
 
     /// Forgets links that nothing has happened on for long.
     pub fn expire(&mut self, now: Instant) {
-        let Self { limits, links, free, index, report, .. } = self;
+        let Self { limits, links, free, index, ended, report, .. } = self;
         for (idx, slot) in (0..).zip(links) {
             if let Some(link) = slot.take_if(|it| it.is_expired(now, limits.expire_after)) {
                 if let Ok(entry) = index.find_entry(link.hash, |it| *it == idx) {
                     entry.remove();
                 }
                 free.push(idx);
+                ended.push(link);
                 report.expired += 1;
             }
         }
@@ -117,13 +121,24 @@ impl Aggregate {
     ///
     /// Returns the metrics and the number to go on from, or `None` when no link is left.
     pub fn encode(&self, from: usize, time: UnixNanos) -> Option<(Metrics, usize)> {
-        self.encoder.encode(&self.links, from, time, &self.selection)
+        let links = self.links.get(from..)?.iter().map(Option::as_ref);
+        let (metrics, n) = self.encoder.encode(links, time, &self.selection, false)?;
+        Some((metrics, from + n))
+    }
+
+    /// Encodes that links have ended which expired since totals were sent, from the one with this number on, in the way of
+    /// [`encode`](Self::encode).
+    pub fn encode_ended(&self, from: usize, time: UnixNanos) -> Option<(Metrics, usize)> {
+        let ended = self.ended.get(from..)?.iter().map(Some);
+        let (metrics, n) = self.encoder.encode(ended, time, &self.selection, true)?;
+        Some((metrics, from + n))
     }
 
     /// Notes that every link was sent with the totals as of `time`.
     pub fn sent(&mut self, time: UnixNanos) {
         self.sent = time;
-        self.links.iter_mut().flatten().for_each(|link| link.totals.min_rtt.sent());
+        self.ended.clear();
+        self.links.iter_mut().flatten().for_each(Link::sent);
     }
 
     /// Returns what happened since the last call.

@@ -4,7 +4,7 @@ use component_test::{FlowBuilder, flow};
 use model::{Begin, CloseReason, End, Entity, FailureReason, Observer, Traffic, kind};
 use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value},
-    metrics::v1::{AggregationTemporality, metric, number_data_point},
+    metrics::v1::{AggregationTemporality, Gauge, Sum, metric, number_data_point},
 };
 use proptest::prelude::*;
 
@@ -235,6 +235,52 @@ fn a_link_without_connections_expires() {
     links.pass(Duration::from_secs(1));
     links.check("cron>db active 1\ncron>db opened 1");
     assert_eq!(links.aggregate.take_report(), Report { expired: 1, ..Report::default() });
+}
+
+/// Every series that a link has told of is told to have ended, once, and nothing else is.
+#[test]
+fn the_series_of_an_expired_link_end() {
+    let mut links = Links::new(10, 10);
+    let rtt = Duration::from_millis(2);
+    links.push(named(1, "web", "db").opened(1).rtt(rtt));
+    links.aggregate.sent(UnixNanos(2_000));
+    links.push(named(1, "web", "db").closed(CloseReason::ClientReset));
+    links.push(named(2, "cron", "db").opened(1));
+    let series = |batch: Option<(Metrics, usize)>, has_ended: bool| {
+        let data = batch.map(|(metrics, _)| metrics.decode().unwrap());
+        let mut found = Vec::new();
+        for metric in data.iter().flat_map(|it| &it.resource_metrics[0].scope_metrics[0].metrics) {
+            let points: Vec<_> = match metric.data.as_ref().unwrap() {
+                metric::Data::Sum(Sum { data_points, .. }) | metric::Data::Gauge(Gauge { data_points }) => {
+                    data_points.iter().map(|it| (&it.attributes, it.flags == 1, it.value.is_none())).collect()
+                }
+                metric::Data::Histogram(data) => {
+                    let points = data.data_points.iter();
+                    points.map(|it| (&it.attributes, it.flags == 1, it.flags == 1)).collect()
+                }
+                other => panic!("{other:?}"),
+            };
+            let of_web = points.into_iter().filter(|(it, ..)| text_of(it, "client.name") == "web");
+            for (attributes, is_flagged, is_without_value) in of_web {
+                assert_eq!(is_flagged, is_without_value);
+                if is_flagged == has_ended {
+                    found.push((metric.name.clone(), attributes.clone()));
+                }
+            }
+        }
+        found
+    };
+    let time = UnixNanos(3_000);
+    let ended = series(links.aggregate.encode(0, time), true);
+    assert_eq!(ended.len(), 1, "of a connection that lives no longer: {ended:?}");
+    assert_eq!(ended[0].0, "ridley.link.min_rtt");
+    let told = series(links.aggregate.encode(0, time), false);
+    links.aggregate.sent(time);
+    links.pass(IDLE);
+    assert_eq!(series(links.aggregate.encode_ended(0, time), true), told);
+    assert_eq!(series(links.aggregate.encode(0, time), false), []);
+    links.aggregate.sent(time);
+    assert_eq!(links.aggregate.encode_ended(0, time), None);
 }
 
 /// The room of an expired link is used again; the index finds the links that are left.
@@ -516,6 +562,7 @@ impl Links {
                 _ => None,
             })
             .flatten()
+            .filter(|it| it.flags == 0)
             .collect();
         assert!(points.len() <= 1, "{points:?}");
         points.first().map(|point| match point.value {

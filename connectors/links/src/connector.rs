@@ -107,6 +107,11 @@ impl LinksConnector {
             output.send(Batch::Metrics(metrics)).await?;
             from = next;
         }
+        from = 0;
+        while let Some((metrics, next)) = self.aggregate.encode_ended(from, time) {
+            output.send(Batch::Metrics(metrics)).await?;
+            from = next;
+        }
         for metrics in self.listeners.encode(time) {
             output.send(Batch::Metrics(metrics)).await?;
         }

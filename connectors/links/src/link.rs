@@ -16,6 +16,8 @@ pub(crate) struct Link {
     pub(crate) touched: Instant,
     /// How many remembered connections belong to the link.
     pub(crate) active: u32,
+    /// Whether the totals that were sent last tell a least round-trip time.
+    pub(crate) has_told_min_rtt: bool,
     pub(crate) totals: Totals,
 }
 
@@ -71,7 +73,26 @@ const _: () = {
 
 impl Link {
     pub(crate) fn new(identity: Identity, hash: u64, start: UnixNanos, now: Instant) -> Self {
-        Self { identity, hash, start, touched: now, active: 0, totals: Totals::default() }
+        Self {
+            identity,
+            hash,
+            start,
+            touched: now,
+            active: 0,
+            has_told_min_rtt: false,
+            totals: Totals::default(),
+        }
+    }
+
+    /// Returns the least round-trip time. What was least while connections lived says nothing of a link without any.
+    pub(crate) fn min_rtt(&self) -> Option<Duration> {
+        self.totals.min_rtt.value().filter(|_| self.active > 0)
+    }
+
+    /// Takes note that totals were sent.
+    pub(crate) fn sent(&mut self) {
+        self.has_told_min_rtt = self.min_rtt().is_some();
+        self.totals.min_rtt.sent();
     }
 
     /// Returns whether no connection holds the link and its last record is older than `expire_after`.

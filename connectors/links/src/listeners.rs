@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::{
 
 use crate::{
     identity::{integer, text},
-    otlp::sum,
+    otlp::{NO_VALUE, sum},
 };
 
 /// A batch is full when it tells of so many, with four points each.
@@ -30,6 +30,8 @@ pub(crate) struct ListenerTotals {
     totals: HashMap<Key, Total>,
     // What there was no room to keep apart.
     other: Option<Total>,
+    // What expired since totals were sent, with its attributes: whoever reads them is told that it has ended.
+    ended: Vec<(Vec<KeyValue>, Total)>,
     n_overflowed: u64,
     sent: UnixNanos,
 }
@@ -68,12 +70,20 @@ struct Total {
 impl ListenerTotals {
     /// Keeps at most `max` apart; counts are zero at `start`.
     pub(crate) fn new(max: usize, expire_after: Duration, start: UnixNanos) -> Self {
-        Self { max, expire_after, totals: HashMap::new(), other: None, n_overflowed: 0, sent: start }
+        Self {
+            max,
+            expire_after,
+            totals: HashMap::new(),
+            other: None,
+            ended: Vec::new(),
+            n_overflowed: 0,
+            sent: start,
+        }
     }
 
     /// Counts a report.
     pub(crate) fn push(&mut self, listener: &Listener, now: Instant) {
-        let Self { max, expire_after: _, totals, other, n_overflowed, sent } = self;
+        let Self { max, expire_after: _, totals, other, ended: _, n_overflowed, sent } = self;
         let is_full = totals.len() >= *max;
         let new = || Total::new(*sent, now);
         let total = match totals.entry(Key::of(listener)) {
@@ -89,10 +99,10 @@ impl ListenerTotals {
 
     /// Forgets what was not reported for long.
     pub(crate) fn expire(&mut self, now: Instant) {
-        let Self { totals, other, expire_after, .. } = self;
+        let Self { totals, other, ended, expire_after, .. } = self;
         let is_over = |it: &Total| now.saturating_duration_since(it.touched) >= *expire_after;
-        totals.retain(|_, it| !is_over(it));
-        other.take_if(|it| is_over(it));
+        ended.extend(totals.extract_if(|_, it| is_over(it)).map(|(key, it)| (key.attributes(), it)));
+        ended.extend(other.take_if(|it| is_over(it)).map(|it| (other_attributes(), it)));
     }
 
     /// Returns how many servers are kept apart.
@@ -108,13 +118,15 @@ impl ListenerTotals {
     /// Notes that all was sent with the totals as of `time`.
     pub(crate) fn sent(&mut self, time: UnixNanos) {
         self.sent = time;
+        self.ended.clear();
     }
 
     /// Encodes everything, in batches of reasonable size, each when it is asked for.
     pub(crate) fn encode(&self, time: UnixNanos) -> impl Iterator<Item = Metrics> {
-        let known = self.totals.iter().map(|(key, total)| (key.attributes(), total));
-        let other = self.other.iter().map(|total| (other_attributes(), total));
-        let mut all = known.chain(other);
+        let known = self.totals.iter().map(|(key, total)| (key.attributes(), total, false));
+        let other = self.other.iter().map(|total| (other_attributes(), total, false));
+        let ended = self.ended.iter().map(|(attributes, total)| (attributes.clone(), total, true));
+        let mut all = known.chain(other).chain(ended);
         iter::from_fn(move || {
             let some: Vec<_> = all.by_ref().take(MAX_PER_BATCH).collect();
             (!some.is_empty()).then(|| batch(&some, time))
@@ -188,13 +200,15 @@ fn other_attributes() -> Vec<KeyValue> {
     ]
 }
 
-fn batch(totals: &[(Vec<KeyValue>, &Total)], time: UnixNanos) -> Metrics {
+/// Makes a batch of totals, each with its attributes and whether it has ended.
+fn batch(totals: &[(Vec<KeyValue>, &Total, bool)], time: UnixNanos) -> Metrics {
     let points = |value: fn(&Total) -> Value| -> Vec<NumberDataPoint> {
-        let point = |(attributes, total): &(Vec<KeyValue>, &Total)| NumberDataPoint {
+        let point = |(attributes, total, has_ended): &(Vec<KeyValue>, &Total, bool)| NumberDataPoint {
             attributes: attributes.clone(),
             start_time_unix_nano: total.start.0,
             time_unix_nano: time.0,
-            value: Some(value(total)),
+            value: (!has_ended).then(|| value(total)),
+            flags: if *has_ended { NO_VALUE } else { 0 },
             ..Default::default()
         };
         totals.iter().map(point).collect()
@@ -307,6 +321,11 @@ mod tests {
         totals.push(&of("nginx", 2, 0, 0), now + IDLE / 2);
         totals.expire(now + IDLE);
         check(&totals, &[("nginx", 1, 0, 10)]);
+        let n_points =
+            |totals: &ListenerTotals| totals.encode(UnixNanos(9)).map(|it| it.n_items()).sum::<u64>();
+        assert_eq!(n_points(&totals), 8, "the other's series are told to have ended");
+        totals.sent(UnixNanos(9));
+        assert_eq!(n_points(&totals), 4, "once");
         totals.expire(now + IDLE * 2);
         check(&totals, &[]);
     }
@@ -373,7 +392,7 @@ mod tests {
         for metric in resources.flat_map(|it| &it.scope_metrics).flat_map(|it| &it.metrics) {
             let Some(Data::Sum(sum)) = &metric.data else { panic!("{}", metric.name) };
             assert_eq!(sum.is_monotonic, !metric.name.contains("queue"), "{}", metric.name);
-            for point in &sum.data_points {
+            for point in sum.data_points.iter().filter(|it| it.flags == 0) {
                 let value = match point.value {
                     Some(Value::AsInt(value)) => value,
                     #[expect(clippy::cast_possible_truncation, reason = "tests use whole seconds")]

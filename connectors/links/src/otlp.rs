@@ -4,8 +4,8 @@ use model::{CloseReason, FailureReason, Metrics, UnixNanos};
 use opentelemetry_proto::tonic::{
     common::v1::{InstrumentationScope, KeyValue},
     metrics::v1::{
-        AggregationTemporality, Gauge, Histogram as HistogramData, HistogramDataPoint, Metric,
-        NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
+        AggregationTemporality, DataPointFlags, Gauge, Histogram as HistogramData, HistogramDataPoint,
+        Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
     },
 };
 
@@ -18,6 +18,9 @@ use crate::{
 
 /// A batch is full when it has this many points: about a megabyte, well below the 4 MiB that OTLP receivers take.
 const MAX_POINTS: usize = 1_000;
+
+/// Says of a point that its series has ended.
+pub(crate) const NO_VALUE: u32 = DataPointFlags::NoRecordedValueMask as u32;
 
 /// Writes links as cumulative OpenTelemetry metrics.
 #[derive(Debug)]
@@ -39,31 +42,33 @@ impl Encoder {
         }
     }
 
-    /// Writes the links from number `from` on until the batch is full. A link is never split.
+    /// Writes links until the batch is full, or that they have ended. A link is never split.
     ///
-    /// Returns the number to go on from, or `None` when there was no link left to write.
-    pub(crate) fn encode(
+    /// Returns how many slots are done, or `None` when there was no link left to write.
+    pub(crate) fn encode<'a>(
         &self,
-        links: &[Option<Link>],
-        from: usize,
+        slots: impl Iterator<Item = Option<&'a Link>>,
         time: UnixNanos,
         selection: &Selection,
+        have_ended: bool,
     ) -> Option<(Metrics, usize)> {
         let mut points = Points::default();
-        let mut next = from;
-        for slot in links.get(from..)? {
+        let mut n_done = 0;
+        for slot in slots {
             if points.n_points >= MAX_POINTS {
                 break;
             }
-            next += 1;
+            n_done += 1;
             if let Some(link) = slot {
-                self.write(link, time, link.identity.attributes(selection), &mut points);
+                let attributes = link.identity.attributes(selection);
+                let point = PointMaker { start: link.start, time, attributes, has_ended: have_ended };
+                self.write(link, &point, &mut points);
             }
         }
-        (points.n_points > 0).then(|| (points.into_metrics(), next))
+        (points.n_points > 0).then(|| (points.into_metrics(), n_done))
     }
 
-    fn write(&self, link: &Link, time: UnixNanos, attributes: Vec<KeyValue>, points: &mut Points) {
+    fn write(&self, link: &Link, point: &PointMaker, points: &mut Points) {
         let Totals {
             request,
             response,
@@ -71,12 +76,11 @@ impl Encoder {
             closed,
             failed,
             rtt,
-            min_rtt,
+            min_rtt: _,
             connect_duration,
             server_handshake_duration,
             connection_duration,
         } = &link.totals;
-        let point = PointMaker { start: link.start, time, attributes };
         let before = points.n_points;
         for (name, direction) in [("request", request), ("response", response)] {
             let Direction { bytes, retransmits, retransmitted_bytes, out_of_order, receive_window_limited } =
@@ -110,9 +114,11 @@ impl Encoder {
                 points.n_points += 1;
             }
         }
-        // What was least while connections lived says nothing of a link without any.
-        if let Some(least) = min_rtt.value().filter(|_| link.active > 0) {
+        if let Some(least) = link.min_rtt() {
             points.min_rtt.push(point.seconds(least));
+            points.n_points += 1;
+        } else if link.has_told_min_rtt {
+            points.min_rtt.push(point.ended());
             points.n_points += 1;
         }
         for (histogram, bounds, points_of_metric) in [
@@ -303,6 +309,8 @@ struct PointMaker {
     start: UnixNanos,
     time: UnixNanos,
     attributes: Vec<KeyValue>,
+    /// Whether the points say that their series have ended.
+    has_ended: bool,
 }
 
 impl PointMaker {
@@ -312,6 +320,17 @@ impl PointMaker {
 
     fn number_with(&self, value: u64, key: &str, attribute: &str) -> NumberDataPoint {
         self.number_of(value, self.attributes_and(key, attribute))
+    }
+
+    /// Says that a series has ended.
+    fn ended(&self) -> NumberDataPoint {
+        NumberDataPoint {
+            attributes: self.attributes.clone(),
+            start_time_unix_nano: self.start.0,
+            time_unix_nano: self.time.0,
+            flags: NO_VALUE,
+            ..Default::default()
+        }
     }
 
     fn seconds(&self, value: Duration) -> NumberDataPoint {
@@ -341,9 +360,14 @@ impl PointMaker {
             attributes,
             start_time_unix_nano: self.start.0,
             time_unix_nano: self.time.0,
-            value: Some(value),
+            value: (!self.has_ended).then_some(value),
+            flags: self.flags(),
             ..Default::default()
         }
+    }
+
+    const fn flags(&self) -> u32 {
+        if self.has_ended { NO_VALUE } else { 0 }
     }
 
     fn histogram(&self, histogram: &Histogram, bounds: &[f64]) -> HistogramDataPoint {
@@ -353,8 +377,10 @@ impl PointMaker {
             time_unix_nano: self.time.0,
             count: histogram.counts.iter().sum(),
             sum: Some(histogram.sum_secs()),
+            // Also of one that has ended: they tell which series there were.
             bucket_counts: histogram.counts.to_vec(),
             explicit_bounds: bounds.to_vec(),
+            flags: self.flags(),
             ..Default::default()
         }
     }

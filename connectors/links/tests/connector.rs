@@ -100,12 +100,14 @@ async fn only_what_came_after_the_last_totals_is_dropped() {
 async fn a_link_is_no_longer_sent_when_it_has_expired() {
     let mut harness = Harness::start(&factory(), "interval: 1s\nexpire_after: 3s").await;
     harness.send(flows([flow().id(1).request(1)])).await;
-    let mut n_sent = 0;
-    while harness.recv_within(Duration::from_secs(10)).await.is_some() {
-        n_sent += 1;
-        assert!(n_sent < 10, "the link is still sent");
+    let mut sent = Vec::new();
+    while let Some(batch) = harness.recv_within(Duration::from_secs(10)).await {
+        sent.push(points(&batch).iter().all(|it| it.value.is_none() && it.flags == 1));
+        assert!(sent.len() < 10, "the link is still sent");
     }
-    assert!((2..=3).contains(&n_sent), "{n_sent}");
+    // At the end its series are told to have ended.
+    assert_eq!(sent.pop(), Some(true));
+    assert!((2..=3).contains(&sent.len()) && !sent.contains(&true), "{sent:?}");
     assert_eq!(harness.value("ridley.links.expired.links", &[]), 1);
 }
 

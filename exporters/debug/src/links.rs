@@ -9,7 +9,9 @@ use std::{
 use model::UnixNanos;
 use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value},
-    metrics::v1::{HistogramDataPoint, MetricsData, NumberDataPoint, metric::Data, number_data_point},
+    metrics::v1::{
+        DataPointFlags, HistogramDataPoint, MetricsData, NumberDataPoint, metric::Data, number_data_point,
+    },
 };
 
 use crate::text::{self, printable};
@@ -172,6 +174,9 @@ impl Links {
     }
 
     fn push_number(&mut self, measure: Measure, point: &NumberDataPoint) -> bool {
+        if has_ended(point.flags) {
+            return true;
+        }
         let value = match point.value {
             Some(number_data_point::Value::AsInt(value)) => u64::try_from(value).unwrap_or(0),
             #[expect(clippy::cast_possible_truncation, reason = "the conversion saturates, as it should")]
@@ -195,6 +200,9 @@ impl Links {
     }
 
     fn push_rtt(&mut self, point: &HistogramDataPoint) -> bool {
+        if has_ended(point.flags) {
+            return true;
+        }
         let times = (UnixNanos(point.start_time_unix_nano), UnixNanos(point.time_unix_nano));
         let Some(totals) = self.totals(&point.attributes, times) else { return false };
         totals.rtt.count = totals.rtt.count.saturating_add(point.count);
@@ -331,6 +339,11 @@ impl RttSamples {
         let mean = self.sum_secs / self.count as f64;
         if self.count == 0 { None } else { Duration::try_from_secs_f64(mean).ok() }
     }
+}
+
+/// Returns whether a point says that its series has ended: it has no value to add.
+const fn has_ended(flags: u32) -> bool {
+    flags & DataPointFlags::NoRecordedValueMask as u32 != 0
 }
 
 fn attribute(attributes: &[KeyValue], key: &str) -> Option<String> {
