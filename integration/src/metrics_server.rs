@@ -47,12 +47,12 @@ impl Kind {
         }
     }
 
-    /// Returns where below its address it takes OTLP, and where it is queried.
-    const fn paths(self) -> [&'static str; 2] {
+    /// Returns where below its address it takes OTLP, where remote write, and where it is queried.
+    const fn paths(self) -> [&'static str; 3] {
         match self {
-            Self::Prometheus => ["/api/v1/otlp", "/api/v1/query"],
-            Self::Mimir => ["/otlp", "/prometheus/api/v1/query"],
-            Self::VictoriaMetrics => ["/opentelemetry", "/api/v1/query"],
+            Self::Prometheus => ["/api/v1/otlp", "/api/v1/write", "/api/v1/query"],
+            Self::Mimir => ["/otlp", "/api/v1/push", "/prometheus/api/v1/query"],
+            Self::VictoriaMetrics => ["/opentelemetry", "/api/v1/write", "/api/v1/query"],
         }
     }
 }
@@ -74,7 +74,16 @@ impl MetricsServer {
     ///
     /// Its program is not there, or it does not answer; the message holds what it said.
     pub fn start(kind: Kind) -> anyhow::Result<Self> {
-        Self::start_scraping(kind, None)
+        Self::start_at(kind, free_address()?, None)
+    }
+
+    /// Like [`start`](Self::start), at an address.
+    ///
+    /// # Errors
+    ///
+    /// As of [`start`](Self::start).
+    pub fn start_later(kind: Kind, address: SocketAddr) -> anyhow::Result<Self> {
+        Self::start_at(kind, address, None)
     }
 
     /// Starts a Prometheus that scrapes an agent.
@@ -83,12 +92,11 @@ impl MetricsServer {
     ///
     /// As of [`start`](Self::start).
     pub fn scraping(agent: SocketAddr) -> anyhow::Result<Self> {
-        Self::start_scraping(Kind::Prometheus, Some(agent))
+        Self::start_at(Kind::Prometheus, free_address()?, Some(agent))
     }
 
-    fn start_scraping(kind: Kind, agent: Option<SocketAddr>) -> anyhow::Result<Self> {
+    fn start_at(kind: Kind, address: SocketAddr, agent: Option<SocketAddr>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a folder for a server")?;
-        let address = free_address()?;
         let mut program = command::bound(None, &program(kind.program()))?;
         match kind {
             Kind::Prometheus => prometheus(&mut program, folder.path(), address, agent)?,
@@ -104,8 +112,14 @@ impl MetricsServer {
 
     /// Returns where it takes OTLP over HTTP, as the `otlp` exporter is told it.
     pub fn otlp_endpoint(&self) -> String {
-        let [otlp, _] = self.kind.paths();
+        let [otlp, ..] = self.kind.paths();
         format!("http://{}{otlp}", self.address)
+    }
+
+    /// Returns where it takes remote write.
+    pub fn write_endpoint(&self) -> String {
+        let [_, write, _] = self.kind.paths();
+        format!("http://{}{write}", self.address)
     }
 
     /// Waits until a query returns one value.
@@ -114,16 +128,34 @@ impl MetricsServer {
     ///
     /// It returns another, or the server does not answer; the message holds what it said.
     pub fn expect(&self, query: &str, expected: u64) -> anyhow::Result<()> {
+        self.expect_values(query, &[expected.to_string()])
+    }
+
+    /// Waits until a query returns nothing.
+    ///
+    /// # Errors
+    ///
+    /// As of [`expect`](Self::expect).
+    pub fn expect_nothing(&self, query: &str) -> anyhow::Result<()> {
+        self.expect_values(query, &[])
+    }
+
+    fn expect_values(&self, query: &str, expected: &[String]) -> anyhow::Result<()> {
         poll::until(VISIBLE, || {
             let found = self.query(query)?;
-            ensure!(found == [expected.to_string()], "{query} returns {found:?}, expected {expected}");
+            ensure!(found == expected, "{query} returns {found:?}, expected {expected:?}");
             Ok(())
         })
         .with_context(|| self.in_its_words())
     }
 
-    fn query(&self, query: &str) -> anyhow::Result<Vec<String>> {
-        let [_, path] = self.kind.paths();
+    /// Returns the values that a query returns.
+    ///
+    /// # Errors
+    ///
+    /// The server does not answer.
+    pub fn query(&self, query: &str) -> anyhow::Result<Vec<String>> {
+        let [.., path] = self.kind.paths();
         let url = format!("http://{}{path}", self.address);
         let call = ureq::get(url).header("X-Scope-OrgID", TENANT).query("query", query).call();
         let mut response = call.context("cannot query it")?;

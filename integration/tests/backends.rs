@@ -1,6 +1,11 @@
 //! What real servers say of what they were sent.
 
-use std::{net::SocketAddr, ops::Range, path::Path, time::Duration};
+use std::{
+    net::SocketAddr,
+    ops::Range,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, ensure};
 use integration::{
@@ -16,6 +21,8 @@ use integration::{
 use serde_json::{Value, json};
 
 const OTLP: &str = include_str!("../configs/otlp.yaml");
+const REMOTE_WRITE: &str = include_str!("../configs/remote_write.yaml");
+const REMOTE_WRITE_OUTAGE: &str = include_str!("../configs/remote_write_outage.yaml");
 const BETWEEN_COLLECTORS: &str = include_str!("../configs/between_collectors.yaml");
 
 /// How long a request takes through three programs, on a busy machine.
@@ -82,6 +89,98 @@ fn links_arrive_by_otlp() -> anyhow::Result<()> {
     );
     let log = agent.log();
     ensure!(!log.contains("deliver") && !log.contains("dropped"), "the agent said:\n{log}");
+    agent.stop().map(drop)
+}
+
+/// Links arrive by remote write in the version that each server takes, and a query returns what the peers moved. When a link
+/// is no more its series are gone at once, not after the five minutes that a query looks back.
+#[test]
+fn links_arrive_by_remote_write() -> anyhow::Result<()> {
+    let world = World::new()?;
+    let kinds = [Kind::Prometheus, Kind::Mimir, Kind::VictoriaMetrics];
+    let servers = kinds.into_iter().map(MetricsServer::start).collect::<Result<Vec<_>, _>>()?;
+    let endpoints: Vec<_> = servers.iter().map(MetricsServer::write_endpoint).collect();
+    let names = ["RIDLEY_PROMETHEUS", "RIDLEY_MIMIR", "RIDLEY_VICTORIAMETRICS"];
+    let variables: Vec<_> = names.into_iter().zip(endpoints.iter().map(Path::new)).collect();
+    let agent = Agent::start_as(Rights::All, REMOTE_WRITE, &variables)?;
+
+    let case = cases::named("keep_alive_bytes_do_not_freeze");
+    let mut play = case.start(&world)?;
+    let moment = play.holding()?;
+    agent.expect(&moment)?;
+    let link = |metric: &str, cluster: &str, more: &str| {
+        let [client, server] = [0, 1].map(|it| &moment.interest.names[it]);
+        let names = format!("client_name=\"{client}\",server_name=\"{server}\"");
+        format!("{metric}{{{names},cluster=\"{cluster}\",job=\"ridley\"{more}}}")
+    };
+    let writes = [(0, "one"), (0, "two"), (1, "one"), (2, "one"), (2, "two")];
+    let truth = moment.truth();
+    for (server, cluster) in writes {
+        let expect = |query: &str, value| {
+            servers[server].expect(query, value).with_context(|| format!("the agent said:\n{}", agent.log()))
+        };
+        expect(&link("ridley_link_bytes_total", cluster, ",direction=\"request\""), truth.request)?;
+        expect(&link("ridley_link_bytes_total", cluster, ",direction=\"response\""), truth.response)?;
+        expect(&link("ridley_link_connections_opened_total", cluster, ""), 1)?;
+        expect(&link("ridley_link_connections_active", cluster, ""), 1)?;
+        expect(&format!("count({} > 0)", link("ridley_link_rtt_seconds_count", cluster, "")), 1)?;
+        expect(&format!("count({})", link("ridley_link_rtt_seconds_bucket", cluster, "")), 16)?;
+    }
+    play.go()?;
+    play.holding()?;
+    play.go()?;
+    let moment = play.done()?;
+    agent.expect(&moment)?;
+    let truth = moment.truth();
+    for (server, cluster) in writes {
+        // The last value is there at one moment or another, and then nothing is.
+        let query = link("ridley_link_bytes_total", cluster, ",direction=\"request\"");
+        servers[server].expect(&format!("last_over_time({query}[5m])"), truth.request)?;
+        for metric in
+            ["ridley_link_bytes_total", "ridley_link_connections_active", "ridley_link_rtt_seconds_bucket"]
+        {
+            servers[server].expect_nothing(&link(metric, cluster, ""))?;
+        }
+    }
+    let log = agent.log();
+    ensure!(log.matches("is sent 1.0").count() == 1, "one server does not take version 2.0:\n{log}");
+    ensure!(!log.contains("deliver") && !log.contains("dropped"), "the agent said:\n{log}");
+    agent.stop().map(drop)
+}
+
+/// What comes while Prometheus is away is there when it is back, every sample at its time.
+#[test]
+fn an_outage_costs_no_sample() -> anyhow::Result<()> {
+    let address = free_address()?;
+    let http = free_address()?.to_string();
+    let endpoint = format!("http://{address}/api/v1/write");
+    let variables = [("RIDLEY_OTLP_HTTP", Path::new(&http)), ("RIDLEY_PROMETHEUS", Path::new(&endpoint))];
+    let agent = Agent::launch(REMOTE_WRITE_OUTAGE, Rights::All, &variables)?;
+    let begin = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() - 200;
+    let send = |n: u64| -> anyhow::Result<()> {
+        let point =
+            json!({ "timeUnixNano": format!("{}", (begin + n) * 1_000_000_000), "asInt": n.to_string() });
+        let metric = json!({ "name": "numbers", "gauge": { "dataPoints": [point] } });
+        let request = json!({ "resourceMetrics": [{ "resource": resource(), "scopeMetrics": [{ "metrics": [metric] }] }] });
+        let call = ureq::post(format!("http://{http}/v1/metrics")).header("Content-Type", "application/json");
+        call.send(request.to_string())
+            .with_context(|| format!("the agent does not take number {n}"))
+            .map(drop)
+    };
+    (1..=60).try_for_each(send)?;
+    let server = MetricsServer::start_later(Kind::Prometheus, address)?;
+    let all = "numbers{job=\"cart\"}";
+    server.expect(&format!("count_over_time({all}[5m])"), 60)?;
+    (61..=120).try_for_each(send)?;
+    server.expect(&format!("count_over_time({all}[5m])"), 120)?;
+    server.expect(&format!("sum_over_time({all}[5m])"), (1..=120).sum())?;
+    // Each is one more than the one before, a second later.
+    server.expect(&format!("changes({all}[5m])"), 119)?;
+    server.expect(&format!("resets({all}[5m])"), 0)?;
+    let scraped = agent.scrape()?;
+    let of = |name: &str| scraped.series(name).map(|(_, value)| value).sum::<f64>();
+    let delivered = of("ridley_exporter_delivered_items_total");
+    ensure!(delivered == 120.0 && of("ridley_exporter_retries_total") > 0.0, "{delivered} delivered");
     agent.stop().map(drop)
 }
 

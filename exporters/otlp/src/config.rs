@@ -3,7 +3,6 @@ use std::{collections::BTreeMap, time::Duration};
 use auth::ClientAuth;
 use component::{InvalidSetting, Secret};
 use delivery::{Queue, Retry};
-use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 use serde::Deserialize;
 use tls::ClientTls;
 
@@ -113,27 +112,14 @@ impl component::Config for Config {
         if (*protocol, *encoding) == (Protocol::Grpc, Encoding::Json) {
             invalid.push(InvalidSetting::new("encoding", "`proto`, or `protocol: http`", "`json` with gRPC"));
         }
-        invalid.extend(headers.iter().filter_map(|(name, value)| check_header(name, value)));
+        invalid.extend(delivery::check_headers("headers", headers, auth.is_some().then_some("auth")));
         invalid.extend(auth.iter().flat_map(|it| it.validate("auth")));
-        let says_who = |name: &String| name.eq_ignore_ascii_case(AUTHORIZATION.as_str());
-        if auth.is_some() && headers.keys().any(says_who) {
-            invalid.push(InvalidSetting::new("auth", "no header `authorization` beside it", "one"));
-        }
         invalid.extend(InvalidSetting::check_duration("timeout", *timeout, allowed));
         invalid.extend(tls.validate("tls"));
         invalid.extend(sending_queue.validate("sending_queue"));
         invalid.extend(retry_on_failure.validate("retry_on_failure"));
         invalid
     }
-}
-
-fn check_header(name: &str, value: &Secret) -> Option<InvalidSetting> {
-    let path = format!("headers.{name}");
-    if name.parse::<HeaderName>().is_err() {
-        return Some(InvalidSetting::new("headers", "names of headers", format!("{name:?}")));
-    }
-    let is_value = value.reveal().parse::<HeaderValue>().is_ok();
-    (!is_value).then(|| InvalidSetting::new(path, "a text without control characters", "another"))
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 use component::{BoxError, BoxFuture, Context, Counter, Exporter, Input};
-use delivery::{Delivery, Request, Send, Verdict};
+use delivery::{Delivery, Request, Send, Verdict, own_resource};
 use model::{Batch, Signal};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse},
     resource::v1::Resource,
 };
 
-use crate::{Config, Protocol, grpc::Grpc, http::Http, resource::own_resource};
+use crate::{Config, Protocol, grpc::Grpc, http::Http};
 
 /// Sends what comes in to one server.
 #[derive(Debug)]

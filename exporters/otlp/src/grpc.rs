@@ -3,8 +3,8 @@ use std::{error::Error, time::Duration};
 use auth::Credentials;
 use bytes::{Buf, BufMut, Bytes};
 use component::{BoxError, Telemetry};
-use delivery::{Request, Verdict};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION, uri::PathAndQuery};
+use delivery::{Request, Verdict, header_map};
+use http::{HeaderMap, Uri, header::AUTHORIZATION, uri::PathAndQuery};
 use model::Signal;
 use prost::Message;
 use tls::{Client, Versions};
@@ -45,15 +45,9 @@ impl Grpc {
         // Servers answer in the way that they are asked.
         client =
             client.accept_compressed(CompressionEncoding::Gzip).accept_compressed(CompressionEncoding::Zstd);
-        let mut headers = HeaderMap::new();
-        for (name, value) in &config.headers {
-            let mut value: HeaderValue = value.reveal().parse()?;
-            value.set_sensitive(true);
-            headers.insert(name.parse::<HeaderName>()?, value);
-        }
         Ok(Self {
             client,
-            headers,
+            headers: header_map(&config.headers)?,
             timeout: config.timeout,
             credentials: config.auth.as_ref().map(|it| it.credentials(telemetry)).transpose()?,
         })

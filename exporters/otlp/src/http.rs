@@ -1,16 +1,16 @@
 use std::{
     io::{self, Write},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use auth::Credentials;
 use bytes::Bytes;
 use component::{BoxError, Telemetry};
-use delivery::{Request, Verdict};
+use delivery::{MAX_ANSWER, Refusal, Request, Verdict, header_map, retry_after, words};
 use flate2::write::GzEncoder;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
-    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
+    HeaderMap, HeaderValue, Method, StatusCode, Uri,
+    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT},
 };
 use http_body_util::{BodyExt, Full, Limited};
 use model::Signal;
@@ -21,8 +21,6 @@ use tokio::time::timeout;
 
 use crate::{Compression, Config, Encoding, exporter::taken};
 
-/// Answers are short; a longer one is none.
-const MAX_ANSWER: usize = 64 << 10;
 /// zstd's own default.
 const ZSTD_LEVEL: i32 = 3;
 
@@ -38,14 +36,6 @@ pub(crate) struct Http {
     compression: Compression,
     timeout: Duration,
     credentials: Option<Credentials>,
-}
-
-/// What a server that does not take a request says.
-#[derive(Debug, thiserror::Error)]
-#[error("the server answered {status}{}{text}", if text.is_empty() { "" } else { ": " })]
-struct Refusal {
-    status: StatusCode,
-    text: String,
 }
 
 /// The body of an answer that refuses a request: `google.rpc.Status`, without its details.
@@ -67,11 +57,7 @@ impl Http {
             Compression::Gzip => drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"))),
             Compression::Zstd => drop(headers.insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"))),
         }
-        for (name, value) in &config.headers {
-            let mut value: HeaderValue = value.reveal().parse()?;
-            value.set_sensitive(true);
-            headers.insert(name.parse::<HeaderName>()?, value);
-        }
+        headers.extend(header_map(&config.headers)?);
         Ok(Self {
             client: config.tls.client(Versions::Any, is_encrypted, telemetry)?,
             endpoint: config.endpoint.trim_end_matches('/').to_owned(),
@@ -164,28 +150,16 @@ impl Encoding {
 fn verdict(status: StatusCode, headers: &HeaderMap, message: Option<StatusMessage>, body: &Bytes) -> Verdict {
     let text = match message {
         Some(StatusMessage { message }) if !message.is_empty() => message,
-        _ => String::from_utf8_lossy(body).trim().chars().filter(|it| !it.is_control()).take(200).collect(),
+        _ => words(body),
     };
     let error = Refusal { status, text }.into();
     match status {
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => {
-            Verdict::Failed { error, wait: headers.get(RETRY_AFTER).and_then(retry_after) }
-        }
+        | StatusCode::GATEWAY_TIMEOUT => Verdict::Failed { error, wait: retry_after(headers) },
         _ => Verdict::Refused(error),
     }
-}
-
-/// Reads for how long a server asks to be left alone: seconds, or a date.
-fn retry_after(value: &HeaderValue) -> Option<Duration> {
-    let text = value.to_str().ok()?;
-    if let Ok(secs) = text.parse() {
-        return Some(Duration::from_secs(secs));
-    }
-    let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -202,17 +176,6 @@ mod tests {
             let is_retried = matches!(verdict, Verdict::Failed { wait: None, .. });
             assert_eq!(is_retried, [429, 502, 503, 504].contains(&code), "{code}");
         }
-    }
-
-    /// "The client SHOULD honor the waiting interval specified in the "Retry-After" header if it is present."
-    #[test]
-    fn the_servers_pause_is_kept() {
-        let wait = |text: &str| retry_after(&text.parse().unwrap());
-        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
-        assert_eq!(wait("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(wait("soon"), None);
-        let later = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100));
-        assert!(wait(&later).is_some_and(|it| (95..=100).contains(&it.as_secs())));
     }
 
     #[test]

@@ -10,7 +10,6 @@ mod exporter;
 mod factory;
 mod grpc;
 mod http;
-mod resource;
 
 pub use self::{
     config::{Compression, Config, Encoding, Protocol},

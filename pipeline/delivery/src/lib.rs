@@ -8,7 +8,9 @@
 mod config;
 mod delivery;
 mod held;
+mod http;
 mod instruments;
+mod resource;
 mod stage;
 mod storage;
 
@@ -16,5 +18,7 @@ pub use self::{
     config::{Batching, Disk, Queue, Retry, Sizer, Sync, check_endpoint},
     delivery::Delivery,
     held::{Request, Send, Verdict},
+    http::{MAX_ANSWER, Refusal, check_headers, header_map, retry_after, words},
+    resource::own_resource,
     storage::DiskError,
 };

@@ -41,7 +41,7 @@ impl Type {
     }
 
     /// Returns the label that the samples of the type need for themselves.
-    pub(crate) const fn reserved_label(self) -> Option<&'static str> {
+    pub const fn reserved_label(self) -> Option<&'static str> {
         match self {
             Self::Histogram => Some("le"),
             Self::Summary => Some("quantile"),

@@ -17,6 +17,7 @@ pub(crate) fn factories() -> Vec<Factory> {
         links_connector::factory(),
         // Exporters
         prometheus_exporter::factory(),
+        prometheusremotewrite_exporter::factory(),
         otlp_exporter::factory(),
         debug_exporter::factory(),
         file_exporter::factory(),

@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::{
 use percent_encoding::percent_decode_str;
 
 /// Returns the resource of this process, by its host and its environment.
-pub(crate) fn own_resource() -> Resource {
+pub fn own_resource() -> Resource {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let variable = |name| env::var(name).unwrap_or_default();
     resource(&host, &variable("OTEL_RESOURCE_ATTRIBUTES"), &variable("OTEL_SERVICE_NAME"))
