@@ -202,6 +202,17 @@ impl DiskQueue {
     ///
     /// There is no room, or it cannot be written: it is not in the queue.
     pub fn push(&mut self, kind: u8, n_items: u64, payload: &[u8]) -> Result<(), WriteError> {
+        match self.append(kind, n_items, payload) {
+            // The disk may be full of what is done with.
+            Err(WriteError::Write { .. }) if self.is_at_end() && self.open.is_empty() => {
+                self.remove_done()?;
+                self.append(kind, n_items, payload)
+            }
+            appended => appended,
+        }
+    }
+
+    fn append(&mut self, kind: u8, n_items: u64, payload: &[u8]) -> Result<(), WriteError> {
         let size = (RECORD_HEADER + payload.len()) as u64;
         let is_full = |len: u64| len > first_record() && len + size > self.segment_bytes;
         if self.writer.is_some() && self.segments.back().is_some_and(|it| is_full(it.len)) {
@@ -227,8 +238,10 @@ impl DiskQueue {
         if let Err(source) = writer.file.write_all(&bytes) {
             let path = segment_path(&self.directory, segment.number);
             // Part of it may be there. What cannot be cut off stays behind the end of the segment.
-            if writer.file.set_len(segment.len).is_err() {
-                self.writer = None;
+            let is_cut = writer.file.set_len(segment.len).is_ok();
+            // Where the disk is full its room must be freed as soon as what has it is done. The first error is the one to tell.
+            if !is_cut || segment.len > first_record() {
+                let _first = self.end_segment();
             }
             return Err(WriteError::Write { path, source });
         }
@@ -348,6 +361,8 @@ impl DiskQueue {
             if is_written || self.done < (Place { segment: number, offset: len }) {
                 break;
             }
+            // A file that is open has its room until it is closed.
+            self.reader.take_if(|(of, _)| *of == number);
             let path = self.path(number);
             match fs::remove_file(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {

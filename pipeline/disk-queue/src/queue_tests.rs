@@ -272,6 +272,23 @@ fn a_full_disk_is_an_error_and_ends_with_the_disk_being_full() {
     assert_eq!(read(&mut open(&folder)), numbers(0..4));
 }
 
+/// What has the room may be what is done: the segment that is written to.
+#[test]
+fn a_disk_that_is_full_of_what_is_done_has_room() {
+    let folder = TempDir::new().unwrap();
+    let mut queue = open(&folder);
+    push(&mut queue, 0..2);
+    finish(&mut queue);
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let before = segments(&folder);
+    queue.writer.as_mut().unwrap().file = full;
+    push(&mut queue, 2..4);
+    let after = segments(&folder);
+    assert!(after.len() == 1 && after != before, "{after:?}");
+    assert!(queue.reader.is_none(), "a file that is open keeps its room");
+    assert_eq!(read(&mut queue), numbers(2..4));
+}
+
 /// What a test does with a queue.
 #[derive(Clone, Debug)]
 enum Step {
