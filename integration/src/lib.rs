@@ -11,6 +11,7 @@
 
 pub mod agent;
 pub mod api_server;
+pub mod backend;
 pub mod case;
 pub mod cases;
 pub mod cluster;
@@ -20,6 +21,7 @@ pub mod edges;
 pub mod exposition;
 pub mod json_sink;
 pub mod kernel;
+pub mod ledger;
 pub mod limits;
 pub mod metrics_server;
 pub mod moment;

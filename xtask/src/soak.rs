@@ -3,6 +3,7 @@
 mod churn;
 mod cluster;
 mod document;
+mod ledger;
 mod random;
 mod rate;
 mod series;
@@ -44,7 +45,13 @@ pub(crate) struct Options {
     /// Minutes of `random`.
     #[arg(long, default_value_t = 30)]
     random_minutes: u64,
-    /// First seed of `random`; another one each time unless it is given.
+    /// How often the agent is killed in `ledger`.
+    #[arg(long, default_value_t = 200)]
+    kills: u64,
+    /// Seconds for which each server of `ledger` is away or ill.
+    #[arg(long, default_value_t = 60)]
+    outage_seconds: u64,
+    /// First seed of `random`, another one each time unless it is given; that of `ledger`, else 1.
     #[arg(long)]
     seed: Option<u64>,
     /// Most rounds of `random`, one for each seed.
@@ -59,6 +66,8 @@ enum Part {
     Rate,
     /// Connections for minutes: memory must not grow.
     Churn,
+    /// Items that are numbered, servers that are away, agents that are killed: nothing that was taken may be lost.
+    Ledger,
     /// The oracle with random cases: no difference may be found.
     Random,
     /// Names in a large cluster whose pods change: each must be right. Needs `cargo xtask tools`.
@@ -89,6 +98,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             Part::Rate => rate::run(&agent, options)?,
             Part::Churn => churn::run(&agent, options)?,
             Part::Cluster => cluster::run(&workspace, &agent, options)?,
+            Part::Ledger => ledger::run(&agent, options)?,
             Part::Random => random::run(&workspace, &agent, options)?,
         };
         if !section.is_as_expected() {
@@ -128,6 +138,7 @@ impl Part {
             Self::Rate => "Connections per second",
             Self::Churn => "Memory under churn",
             Self::Cluster => "Names in a large cluster",
+            Self::Ledger => "Items taken and delivered",
             Self::Random => "Random cases",
         }
     }
