@@ -28,6 +28,8 @@ pub enum To<'a> {
     Json(&'a str),
     /// By gRPC.
     Grpc(&'a str),
+    /// By gRPC, with further settings of the exporter.
+    GrpcWith(&'a str, &'a str),
 }
 
 /// A running Collector that takes OTLP. It ends with this value.
@@ -56,6 +58,15 @@ impl Collector {
     ///
     /// As of [`sending`](Self::sending).
     pub fn sending_at(grpc: SocketAddr, to: To<'_>) -> anyhow::Result<Self> {
+        Self::sending_with(grpc, "", to)
+    }
+
+    /// Like [`sending_at`](Self::sending_at), with further settings of what takes OTLP by gRPC.
+    ///
+    /// # Errors
+    ///
+    /// As of [`sending`](Self::sending).
+    pub fn sending_with(grpc: SocketAddr, settings_of_grpc: &str, to: To<'_>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a folder for a Collector")?;
         let http = free_address()?;
         let (exporter, settings) = match to {
@@ -64,9 +75,11 @@ impl Collector {
                 ("otlp_http", format!("endpoint: '{endpoint}', encoding: json, compression: none"))
             }
             To::Grpc(endpoint) => ("otlp_grpc", format!("endpoint: '{endpoint}', tls: {{ insecure: true }}")),
+            To::GrpcWith(endpoint, more) => ("otlp_grpc", format!("endpoint: '{endpoint}', {more}")),
         };
         let config = include_str!("../configs/collector.yaml")
             .replace("@GRPC@", &grpc.to_string())
+            .replace("@TLS@", settings_of_grpc)
             .replace("@HTTP@", &http.to_string())
             .replace("@EXPORTER@", exporter)
             .replace("@SETTINGS@", &settings);
