@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::{
 use prost::{DecodeError, Message};
 
 use crate::{
-    Receipt, Signal, Space,
+    MaxSize, Receipt, Signal, Space, split,
     wire::{self, Malformed},
 };
 
@@ -24,7 +24,7 @@ pub type Logs = Otlp<LogsData>;
 /// The data of one signal of OTLP: the message that an export request is, too.
 pub trait OtlpData: Message + Default + Clone + PartialEq + 'static {
     /// What it has one of for each resource; its first field tells of whom it is.
-    type Resource: Message;
+    type Resource: Message + Clone;
 
     /// The signal.
     const SIGNAL: Signal;
@@ -189,6 +189,64 @@ impl<D: OtlpData> Otlp<D> {
         }
     }
 
+    /// Puts batches together, each of whose senders is told when all of them were taken. What came encoded stays so, apart from
+    /// what was made here, so that there are two at most.
+    pub fn merged(batches: Vec<Self>) -> Vec<Self> {
+        let (encoded, decoded): (Vec<_>, Vec<_>) =
+            batches.into_iter().partition(|it| matches!(it.form, Form::Encoded(_)));
+        [encoded, decoded].into_iter().filter_map(Self::merged_of_a_form).collect()
+    }
+
+    fn merged_of_a_form(mut batches: Vec<Self>) -> Option<Self> {
+        if batches.len() < 2 {
+            return batches.pop();
+        }
+        // Repeated fields of messages one behind the other are those of one message.
+        let mut requests = Vec::new();
+        let mut resources = Vec::new();
+        for batch in &batches {
+            match &batch.form {
+                Form::Encoded(request) => requests.extend_from_slice(request),
+                Form::Decoded(data) => resources.extend_from_slice(data.resources()),
+            }
+        }
+        let form = match resources.is_empty() {
+            true => Form::Encoded(requests.into()),
+            false => Form::Decoded(Arc::new(D::of(resources))),
+        };
+        let n_items = batches.iter().map(|it| it.n_items).sum();
+        let receipts: Vec<_> = batches.iter().map(|it| it.receipt.clone()).collect();
+        let receipt = Receipt::new(move |is_taken| {
+            if !is_taken {
+                receipts.iter().for_each(Receipt::refuse);
+            }
+        });
+        let spaces: Vec<_> = batches.iter().filter_map(|it| it.space.clone()).collect();
+        let space = if spaces.is_empty() { None } else { Some(Arc::new(spaces) as Space) };
+        Some(Self { form, n_items, receipt, space })
+    }
+
+    /// Divides a batch into several of `max_items` at most. Its sender is told when all of them were taken.
+    pub fn split(self, max_items: u64) -> Vec<Self> {
+        if self.n_items <= max_items {
+            return vec![self];
+        }
+        let (request, is_encoded) = match &self.form {
+            Form::Encoded(request) => (request.clone(), true),
+            Form::Decoded(data) => (data.encode_to_vec().into(), false),
+        };
+        let part = |(request, n_items): (Bytes, u64)| {
+            let form = if is_encoded {
+                Form::Encoded(request)
+            } else {
+                Form::Decoded(Arc::new(D::decode(request).expect("it was encoded here")))
+            };
+            Self { form, n_items, ..self.clone() }
+        };
+        let parts = split(D::SIGNAL, &request, MaxSize::Items(max_items)).expect("its items were counted");
+        parts.into_iter().map(part).collect()
+    }
+
     /// Returns what is inside.
     ///
     /// # Errors
@@ -234,6 +292,8 @@ pub fn n_points(metric: &Metric) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use opentelemetry_proto::tonic::{
         logs::v1::{LogRecord, ScopeLogs},
         metrics::v1::{
@@ -301,6 +361,60 @@ mod tests {
     fn what_came_encoded_is_not_changed() {
         let request = Bytes::from_static(&[0x0a, 0x00, 0xf8, 0x07, 0x2a]);
         assert_eq!(Logs::from_encoded(request.clone()).unwrap().encode(&own()), request);
+    }
+
+    /// Whoever sent one of several is told what became of all.
+    #[test]
+    fn batches_that_are_put_together_have_all_items_and_tell_all_senders() {
+        let (told, results) = mpsc::channel();
+        let batch = |n: u8, form: fn(Logs) -> Logs| {
+            let record = |n: u8| LogRecord { flags: n.into(), ..LogRecord::default() };
+            let scope_logs =
+                vec![ScopeLogs { log_records: vec![record(n); n.into()], ..ScopeLogs::default() }];
+            let told = told.clone();
+            let receipt = Receipt::new(move |is_taken| told.send((n, is_taken)).expect("the test listens"));
+            let made = Logs::new(vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }]);
+            form(made).awaited(receipt, Arc::new(()))
+        };
+        let encoded: fn(Logs) -> Logs = |it| Logs::from_encoded(it.encode(&Resource::default())).unwrap();
+        let decoded: fn(Logs) -> Logs = |it| it;
+        for (is_refused, forms) in [(false, [encoded, encoded]), (true, [decoded, decoded])] {
+            let merged = Logs::merged(vec![batch(1, forms[0]), batch(2, forms[1])]);
+            let [merged] = <[_; 1]>::try_from(merged).unwrap();
+            assert_eq!(merged.n_items(), 3);
+            let resources = merged.decode().unwrap().resource_logs.clone();
+            let flags = resources.iter().flat_map(|it| &it.scope_logs[0].log_records).map(|it| it.flags);
+            assert_eq!(flags.collect::<Vec<_>>(), [1, 2, 2]);
+            let mut parts = merged.split(2);
+            assert_eq!(parts.iter().map(Logs::n_items).collect::<Vec<_>>(), [2, 1]);
+            if is_refused {
+                parts[0].receipt().refuse();
+            }
+            drop(parts.pop());
+            assert!(results.try_recv().is_err(), "one is left");
+            drop(parts);
+            let mut told: Vec<_> = results.try_iter().collect();
+            told.sort_unstable();
+            assert_eq!(told, [(1, !is_refused), (2, !is_refused)]);
+        }
+        let forms = Logs::merged(vec![batch(1, encoded), batch(2, decoded), batch(3, encoded)]);
+        assert_eq!(forms.iter().map(Logs::n_items).collect::<Vec<_>>(), [4, 2]);
+        assert_eq!(Logs::merged(Vec::new()), []);
+    }
+
+    /// What says not of whom it is says so also when it was divided.
+    #[test]
+    fn what_is_divided_stays_what_it_was() {
+        let scope_spans = vec![ScopeSpans { spans: vec![Span::default(); 5], ..ScopeSpans::default() }];
+        let made = Traces::new(vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }]);
+        assert_eq!(made.clone().split(5), vec![made.clone()]);
+        let parts = made.split(2);
+        assert_eq!(parts.iter().map(Traces::n_items).collect::<Vec<_>>(), [2, 2, 1]);
+        for part in parts {
+            assert_eq!(part.decode().unwrap().resource_spans[0].resource, None);
+            let came = Traces::from_encoded(part.encode(&own())).unwrap();
+            assert_eq!(came.decode().unwrap().resource_spans[0].resource, Some(own()));
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(crate) fn factories() -> Vec<Factory> {
         process_processor::factory(),
         kubernetes_processor::factory(),
         join_processor::factory(),
+        memory_limiter_processor::factory(),
+        batch_processor::factory(),
         // Connectors
         links_connector::factory(),
         // Exporters
