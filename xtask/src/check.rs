@@ -10,6 +10,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let programs = ["--manifest-path", "ebpf-programs/socket-observer/Cargo.toml"];
     command::run(command::cargo().args(["fmt", "--all", "--check"]))?;
     command::run(command::cargo().args(["fmt", "--check"]).args(programs))?;
+    command::run(command::cargo().args(["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]))?;
 
     let packages = host_packages(&workspace);
     let mut clippy = command::cargo();

@@ -12,6 +12,7 @@ mod command;
 mod deny;
 mod docs;
 mod ebpf;
+mod fuzz;
 mod kernel_test;
 mod lab;
 mod packages;
@@ -56,6 +57,8 @@ enum Task {
     Bench(bench::Options),
     /// Runs for long: many connections, minutes of churn, random cases; writes docs/soak.md.
     Soak(soak::Options),
+    /// Gives bytes of chance to what reads bytes of others, ten minutes each.
+    Fuzz(fuzz::Options),
     /// Builds the programs that tests run the agent with and no package has, those of a cluster, below target/tools.
     Tools,
     #[command(name = LOAD_SERVER, hide = true)]
@@ -84,6 +87,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::KernelTest(options) => kernel_test::run(options),
         Task::Bench(options) => bench::run(options),
         Task::Soak(options) => soak::run(options),
+        Task::Fuzz(options) => fuzz::run(options),
         Task::Tools => tools::run(),
         Task::LoadServer => lab::load::serve(),
     }

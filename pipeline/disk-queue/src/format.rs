@@ -13,7 +13,8 @@
 //! | 4 | checksum of the number of the segment, of where in it the record is, and of the 24 bytes before |
 //!
 //! Checksums are CRC-32 (ISO-HDLC). A record is one only where it was written: bytes of a payload that look like a record
-//! are none.
+//! are none, but that somebody may make them for just this place, and has them read if what is before is damaged. Nothing comes of
+//! it that whoever may send could not send.
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
