@@ -8,6 +8,10 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -65,7 +69,7 @@ fn each_answer(
     let n_items = answers.len();
     for is_on_disk in [false, true] {
         let test = Test::new(protocol, is_on_disk)?;
-        let asked = std::sync::Mutex::new(BTreeSet::new());
+        let asked = Mutex::new(BTreeSet::new());
         let answers = answers.clone();
         let _backend = test.backend(move |numbers| {
             let [n] = *numbers else { return Answer::Taken };
@@ -148,6 +152,36 @@ fn what_has_no_room_is_refused_and_memory_is_bounded() -> anyhow::Result<()> {
     ledger.settle(&agent, &test.arrived, &BTreeSet::new(), PATIENCE)?;
     balance(&agent, 1044, &[("queue_full", ledger.refused.len() as u64)])?;
     agent.stop().map(drop)
+}
+
+/// Few requests of many: each item once, and no request larger than it may be.
+#[test]
+fn what_is_put_together_arrives_once() -> anyhow::Result<()> {
+    for is_on_disk in [false, true] {
+        let mut test = Test::new("http", is_on_disk)?;
+        let batch = "sending_queue: { batch: { flush_timeout: 500ms, min_size: 20, max_size: 25 },";
+        test.config = test.config.replace("sending_queue: {", batch);
+        let largest = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&largest);
+        let _backend = test.backend(move |numbers| {
+            seen.fetch_max(numbers.len(), Ordering::Relaxed);
+            Answer::Taken
+        })?;
+        let agent = test.start()?;
+        let mut ledger = test.ledger();
+        ledger.send_all(210, 10);
+        let n_twice = ledger.settle(&agent, &test.arrived, &BTreeSet::new(), PATIENCE)?;
+        ensure!(n_twice == 0, "{n_twice} came twice");
+        balance(&agent, 210, &[])?;
+        let n_requests = sum(&agent, "ridley_exporter_requests_total", "otelcol_component_id", "otlp")?;
+        let largest = largest.load(Ordering::Relaxed);
+        ensure!(
+            (11..=60).contains(&n_requests) && largest == 20,
+            "{n_requests} requests, of {largest} at most"
+        );
+        agent.stop()?;
+    }
+    Ok(())
 }
 
 /// Of what the agent said it has taken nothing is lost, whenever it is killed.
