@@ -11,7 +11,7 @@ use prost::{DecodeError, Message};
 
 use crate::{
     MaxSize, Receipt, Signal, Space, split,
-    wire::{self, Malformed},
+    wire::{self, Fields, Malformed},
 };
 
 /// A batch of OpenTelemetry metrics.
@@ -40,6 +40,9 @@ pub trait OtlpData: Message + Default + Clone + PartialEq + 'static {
     /// Returns what tells of whom it is.
     fn identity(resource: &Self::Resource) -> Option<&Resource>;
 
+    /// Returns whatever tells of whom something is.
+    fn identities_mut(&mut self) -> impl Iterator<Item = &mut Resource>;
+
     /// Returns how many spans, log records or data points are inside.
     fn n_items(&self) -> usize;
 }
@@ -60,6 +63,10 @@ impl OtlpData for MetricsData {
 
     fn identity(resource: &ResourceMetrics) -> Option<&Resource> {
         resource.resource.as_ref()
+    }
+
+    fn identities_mut(&mut self) -> impl Iterator<Item = &mut Resource> {
+        self.resource_metrics.iter_mut().filter_map(|it| it.resource.as_mut())
     }
 
     fn n_items(&self) -> usize {
@@ -86,6 +93,10 @@ impl OtlpData for TracesData {
         resource.resource.as_ref()
     }
 
+    fn identities_mut(&mut self) -> impl Iterator<Item = &mut Resource> {
+        self.resource_spans.iter_mut().filter_map(|it| it.resource.as_mut())
+    }
+
     fn n_items(&self) -> usize {
         self.resource_spans.iter().flat_map(|it| &it.scope_spans).map(|it| it.spans.len()).sum()
     }
@@ -107,6 +118,10 @@ impl OtlpData for LogsData {
 
     fn identity(resource: &ResourceLogs) -> Option<&Resource> {
         resource.resource.as_ref()
+    }
+
+    fn identities_mut(&mut self) -> impl Iterator<Item = &mut Resource> {
+        self.resource_logs.iter_mut().filter_map(|it| it.resource.as_mut())
     }
 
     fn n_items(&self) -> usize {
@@ -247,6 +262,20 @@ impl<D: OtlpData> Otlp<D> {
         parts.into_iter().map(part).collect()
     }
 
+    /// Changes of whom everything is. What came encoded stays so: nothing else is decoded. What a component made without saying of
+    /// whom it is stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// It came encoded, and what tells of whom it is is not as OTLP has it. Nothing is changed then.
+    pub fn change_resources(&mut self, mut change: impl FnMut(&mut Resource)) -> Result<(), DecodeError> {
+        match &mut self.form {
+            Form::Encoded(request) => *request = changed(request, &mut change)?.into(),
+            Form::Decoded(data) => Arc::make_mut(data).identities_mut().for_each(change),
+        }
+        Ok(())
+    }
+
     /// Returns what is inside.
     ///
     /// # Errors
@@ -260,10 +289,50 @@ impl<D: OtlpData> Otlp<D> {
     }
 }
 
-fn encode<D: OtlpData>(data: &D, own: &Resource) -> Vec<u8> {
-    /// Key of the first field, which is a message: of `D` its resources, and of these whom they are of.
-    const FIRST: u8 = 1 << 3 | 2;
+/// Makes a request of one, in which other resources stand. Of each, they are the first field of the first field.
+fn changed(request: &[u8], change: &mut impl FnMut(&mut Resource)) -> Result<Vec<u8>, DecodeError> {
+    let mut result: Vec<u8> = Vec::with_capacity(request.len() + request.len() / 8);
+    for (whole, payload) in firsts(request) {
+        let Some(payload) = payload else {
+            result.extend(whole);
+            continue;
+        };
+        let mut resource = Resource::default();
+        let mut rest: Vec<u8> = Vec::with_capacity(payload.len());
+        for (whole, payload) in firsts(payload) {
+            match payload {
+                // A message that is there twice is one with the fields of both.
+                Some(payload) => resource.merge(payload)?,
+                None => rest.extend(whole),
+            }
+        }
+        change(&mut resource);
+        let identity = resource.encode_length_delimited_to_vec();
+        result.push(FIRST);
+        prost::encode_length_delimiter(1 + identity.len() + rest.len(), &mut result).expect("a vector grows");
+        result.push(FIRST);
+        result.extend(identity);
+        result.extend(rest);
+    }
+    Ok(result)
+}
 
+/// The fields of a message that was counted, each with what the message in it has if it is the first.
+fn firsts(message: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    let mut fields = Fields::of(message);
+    let mut rest = message;
+    std::iter::from_fn(move || {
+        let field = fields.next()?.ok()?;
+        let (whole, behind) = rest.split_at(rest.len() - fields.rest().len());
+        rest = behind;
+        Some((whole, field.payload.filter(|_| field.number == 1)))
+    })
+}
+
+/// Key of the first field, which is a message: of a request its resources, and of these whom they are of.
+const FIRST: u8 = 1 << 3 | 2;
+
+fn encode<D: OtlpData>(data: &D, own: &Resource) -> Vec<u8> {
     let mut identity = vec![FIRST];
     identity.extend(own.encode_length_delimited_to_vec());
     let mut request = Vec::with_capacity(data.encoded_len() + identity.len());
@@ -415,6 +484,38 @@ mod tests {
             let came = Traces::from_encoded(part.encode(&own())).unwrap();
             assert_eq!(came.decode().unwrap().resource_spans[0].resource, Some(own()));
         }
+    }
+
+    /// "decode(change(x)) == change(decode(x))", whatever the order of the fields, and also what nobody knows stays.
+    #[test]
+    fn of_whom_it_is_can_be_changed_without_a_look_at_the_rest() {
+        let change = |it: &mut Resource| it.dropped_attributes_count += 10;
+        let scope_spans = vec![ScopeSpans { spans: vec![Span::default(); 200], ..ScopeSpans::default() }];
+        let spans = |n| ResourceSpans {
+            resource: Some(Resource { dropped_attributes_count: n, ..Resource::default() }),
+            scope_spans: scope_spans.clone(),
+            schema_url: "schema".to_owned(),
+        };
+        let made = Traces::new(vec![spans(1), spans(2)]);
+        let came = Traces::from_encoded(made.encode(&own())).unwrap();
+        for mut traces in [made, came] {
+            traces.change_resources(change).unwrap();
+            assert_eq!(traces.decode().unwrap().resource_spans, [spans(11), spans(12)]);
+            assert_eq!(traces.n_items(), 400);
+        }
+        // Scopes first, the resource in two parts, a field of a later version in each message.
+        let unknown = [0xf8, 0x07, 0x2a];
+        let inner = [&[0x12, 2, 0x12, 0][..], &[0x0a, 2, 0x10, 7], &unknown, &[0x0a, 0]].concat();
+        let request = [&[0x0a, u8::try_from(inner.len()).unwrap()], &inner[..], &unknown].concat();
+        let mut logs = Logs::from_encoded(request.into()).unwrap();
+        logs.change_resources(change).unwrap();
+        let inner = [&[0x0a, 2, 0x10, 17][..], &[0x12, 2, 0x12, 0], &unknown].concat();
+        let expected = [&[0x0a, u8::try_from(inner.len()).unwrap()], &inner[..], &unknown].concat();
+        assert_eq!(logs.encode(&own()), expected);
+        // What says nothing of whom it is, and was made here, is of this process.
+        let mut own = Traces::new(vec![ResourceSpans { resource: None, ..spans(1) }]);
+        own.change_resources(change).unwrap();
+        assert_eq!(own.decode().unwrap().resource_spans[0].resource, None);
     }
 
     #[test]

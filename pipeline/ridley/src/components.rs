@@ -14,6 +14,7 @@ pub(crate) fn factories() -> Vec<Factory> {
         kubernetes_processor::factory(),
         join_processor::factory(),
         memory_limiter_processor::factory(),
+        resource_processor::factory(),
         batch_processor::factory(),
         // Connectors
         links_connector::factory(),
