@@ -15,6 +15,7 @@ use integration::{
     collector::{Collector, To},
     json_sink::JsonSink,
     metrics_server::{Kind, MetricsServer},
+    moment::Moment,
     poll,
     ports::free_address,
 };
@@ -126,6 +127,7 @@ fn links_arrive_by_remote_write() -> anyhow::Result<()> {
         expect(&format!("count({} > 0)", link("ridley_link_rtt_seconds_count", cluster, "")), 1)?;
         expect(&format!("count({})", link("ridley_link_rtt_seconds_bucket", cluster, "")), 16)?;
     }
+    shapes(&servers[0], &moment)?;
     play.go()?;
     play.holding()?;
     play.go()?;
@@ -146,6 +148,43 @@ fn links_arrive_by_remote_write() -> anyhow::Result<()> {
     ensure!(log.matches("is sent 1.0").count() == 1, "one server does not take version 2.0:\n{log}");
     ensure!(!log.contains("deliver") && !log.contains("dropped"), "the agent said:\n{log}");
     agent.stop().map(drop)
+}
+
+/// The queries of others' dashboards find the case's link, and what its peers moved.
+fn shapes(server: &MetricsServer, moment: &Moment) -> anyhow::Result<()> {
+    let [client, server_name] = [0, 1].map(|it| &moment.interest.names[it]);
+    let truth = moment.truth();
+    // Grafana's Service Graph: which edges there are, and by three sums how they fare.
+    let ends = format!("client=\"{client}\",server=\"{server_name}\",source=\"ridley\",cluster=\"one\"");
+    let edges = "client, connection_type, server, client_service_namespace, server_service_namespace";
+    for metric in
+        ["request_total", "request_failed_total", "request_server_seconds_sum", "request_client_seconds_sum"]
+    {
+        let metric = format!("traces_service_graph_{metric}{{{ends}}}");
+        server.expect(&format!("count(group by ({edges}) ({metric}))"), 1)?;
+        server.expect(&format!("count(sum by (client, server) (rate({metric}[1m])))"), 1)?;
+    }
+    server.expect(&format!("sum by (client, server) (traces_service_graph_request_total{{{ends}}})"), 1)?;
+    server.expect(
+        &format!("sum by (client, server) (traces_service_graph_request_failed_total{{{ends}}})"),
+        0,
+    )?;
+    let buckets = format!("traces_service_graph_request_server_seconds_bucket{{{ends}}}");
+    server.expect(&format!("count(histogram_quantile(0.9, sum by (le, client, server) ({buckets})))"), 1)?;
+    // Caretta's map: an edge by its id, and the nodes that it is between.
+    let names = format!("client_name=\"{client}\",server_name=\"{server_name}\",cluster=\"one\"");
+    for (role, bytes) in [(1, truth.request), (2, truth.response)] {
+        let edge = format!("caretta_links_observed{{{names},role=\"{role}\"}}");
+        server.expect(&format!("sum by (link_id, client_id, server_id, server_port) ({edge})"), bytes)?;
+    }
+    for (direction, src, dst, bytes) in
+        [("request", client, server_name, truth.request), ("response", server_name, client, truth.response)]
+    {
+        let ends = format!("src_name=\"{src}\",dst_name=\"{dst}\",cluster=\"one\"");
+        let flow = format!("obi_network_flow_bytes_total{{{ends},direction=\"{direction}\"}}");
+        server.expect(&format!("sum by (src_name, dst_name) ({flow})"), bytes)?;
+    }
+    Ok(())
 }
 
 /// What comes while Prometheus is away is there when it is back, every sample at its time.

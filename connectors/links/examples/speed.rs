@@ -42,7 +42,7 @@ fn main() {
         flow.connect = Some(Duration::from_micros(90));
     }
 
-    let mut aggregate = Aggregate::new(limits, &[], &Buckets::default(), UnixNanos(1));
+    let mut aggregate = Aggregate::new(limits, &[], &Buckets::default(), &[], UnixNanos(1));
     let empty = resident_bytes();
     report("records of new links", &anonymous[..N_LINKS as usize], &mut aggregate);
     let n_links = aggregate.n_links();

@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 use model::{ConnectionMap, Flow, Metrics, UnixNanos};
 
 use crate::{
-    Buckets, OptionalAttribute,
+    Buckets, OptionalAttribute, Shape,
     attributes::Selection,
     identity::{self, Identity},
     link::{Link, NanoBounds},
@@ -74,13 +74,14 @@ impl Aggregate {
         limits: Limits,
         attributes: &[OptionalAttribute],
         buckets: &Buckets,
+        shapes: &[Shape],
         start: UnixNanos,
     ) -> Self {
         Self {
             limits,
             selection: Selection::new(attributes),
             bounds: NanoBounds::new(buckets),
-            encoder: Encoder::new(buckets),
+            encoder: Encoder::new(buckets, shapes),
             links: Vec::new(),
             free: Vec::new(),
             index: HashTable::new(),

@@ -452,7 +452,7 @@ impl Links {
             connections: NonZeroU32::new(max_connections).unwrap(),
             expire_after: IDLE,
         };
-        let aggregate = Aggregate::new(limits, &[], &Buckets::default(), START);
+        let aggregate = Aggregate::new(limits, &[], &Buckets::default(), &[], START);
         Self { aggregate, now: Instant::now() }
     }
 

@@ -3,7 +3,7 @@ use std::{num::NonZeroU32, time::Duration};
 use component::InvalidSetting;
 use serde::Deserialize;
 
-use crate::{Buckets, OptionalAttribute};
+use crate::{Buckets, OptionalAttribute, Shape};
 
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -41,6 +41,10 @@ pub struct Config {
     /// Upper bounds of the histograms' buckets: lists of durations in `rtt`, `connect_duration`,
     /// `server_handshake_duration` and `connection_duration`.
     pub buckets: Buckets,
+
+    /// By which others' names links are told of, beside their own: `service_graph` for Tempo's series, which Grafana's Service
+    /// Graph shows, `obi` and `caretta`.
+    pub shapes: Vec<Shape>,
 }
 
 impl Default for Config {
@@ -52,6 +56,7 @@ impl Default for Config {
             expire_after: Duration::from_mins(5),
             attributes: Vec::new(),
             buckets: Buckets::default(),
+            shapes: Vec::new(),
         }
     }
 }
@@ -98,6 +103,7 @@ mod tests {
                 server_handshake_duration: bounds(&[2, 20]),
                 connection_duration: bounds(&[1_000, 60_000]),
             },
+            shapes: vec![Shape::ServiceGraph, Shape::Obi, Shape::Caretta],
         };
         assert_eq!(config, expected);
         assert_eq!(config.validate(), []);

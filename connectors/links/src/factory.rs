@@ -15,10 +15,10 @@ pub fn factory() -> Factory {
 }
 
 async fn create(config: Config, context: Context) -> Result<Box<dyn Processor>, BoxError> {
-    let Config { interval, max_series, max_connections, expire_after, attributes, buckets } = config;
+    let Config { interval, max_series, max_connections, expire_after, attributes, buckets, shapes } = config;
     let limits = Limits { links: max_series, connections: max_connections, expire_after };
     let start = SystemTime::now().into();
-    let aggregate = Aggregate::new(limits, &attributes, &buckets, start);
+    let aggregate = Aggregate::new(limits, &attributes, &buckets, &shapes, start);
     let listeners = ListenerTotals::new(max_series.get() as usize, expire_after, start);
     let instruments = Instruments::new(&context.telemetry);
     Ok(Box::new(LinksConnector::new(aggregate, listeners, interval, instruments)))

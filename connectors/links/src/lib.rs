@@ -19,6 +19,7 @@ mod link;
 mod listeners;
 mod metrics;
 mod otlp;
+mod shapes;
 
 pub use self::{
     aggregate::{Aggregate, Limits, Report},
@@ -26,4 +27,5 @@ pub use self::{
     buckets::{Bounds, Buckets, InvalidBounds},
     config::Config,
     factory::factory,
+    shapes::Shape,
 };

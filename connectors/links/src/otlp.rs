@@ -14,6 +14,7 @@ use crate::{
     attributes::Selection,
     identity::text,
     link::{Direction, Histogram, Link, Totals},
+    shapes::{Shape, ShapePoints},
 };
 
 /// A batch is full when it has this many points: about a megabyte, well below the 4 MiB that OTLP receivers take.
@@ -26,19 +27,21 @@ pub(crate) const NO_VALUE: u32 = DataPointFlags::NoRecordedValueMask as u32;
 #[derive(Debug)]
 pub(crate) struct Encoder {
     rtt: Vec<f64>,
-    connect_duration: Vec<f64>,
-    server_handshake_duration: Vec<f64>,
+    pub(crate) connect_duration: Vec<f64>,
+    pub(crate) server_handshake_duration: Vec<f64>,
     connection_duration: Vec<f64>,
+    shapes: Vec<Shape>,
 }
 
 impl Encoder {
-    pub(crate) fn new(buckets: &Buckets) -> Self {
+    pub(crate) fn new(buckets: &Buckets, shapes: &[Shape]) -> Self {
         let Buckets { rtt, connect_duration, server_handshake_duration, connection_duration } = buckets;
         Self {
             rtt: rtt.seconds(),
             connect_duration: connect_duration.seconds(),
             server_handshake_duration: server_handshake_duration.seconds(),
             connection_duration: connection_duration.seconds(),
+            shapes: shapes.to_vec(),
         }
     }
 
@@ -136,6 +139,9 @@ impl Encoder {
                 points.n_points += 1;
             }
         }
+        for shape in &self.shapes {
+            points.n_points += points.shapes.add(*shape, link, point, self);
+        }
         debug_assert!(points.n_points > before, "every link has points");
     }
 }
@@ -158,6 +164,7 @@ struct Points {
     connect_duration: Vec<HistogramDataPoint>,
     server_handshake_duration: Vec<HistogramDataPoint>,
     connection_duration: Vec<HistogramDataPoint>,
+    shapes: ShapePoints,
 }
 
 impl Points {
@@ -178,6 +185,7 @@ impl Points {
             connect_duration,
             server_handshake_duration,
             connection_duration,
+            shapes,
         } = self;
         let metrics = [
             sum("ridley.link.bytes", "By", "Payload bytes, each counted once.", true, bytes),
@@ -259,7 +267,7 @@ impl Points {
             ),
         ];
         let scope = InstrumentationScope { name: "ridley".to_owned(), ..Default::default() };
-        let metrics = metrics.into_iter().flatten().collect();
+        let metrics = metrics.into_iter().flatten().chain(shapes.into_metrics()).collect();
         Metrics::new(vec![ResourceMetrics {
             scope_metrics: vec![ScopeMetrics { scope: Some(scope), metrics, ..Default::default() }],
             ..Default::default()
@@ -282,12 +290,21 @@ pub(crate) fn sum(
 }
 
 /// Returns a gauge; `None` without points.
-fn gauge(name: &str, unit: &str, description: &str, data_points: Vec<NumberDataPoint>) -> Option<Metric> {
+pub(crate) fn gauge(
+    name: &str,
+    unit: &str,
+    description: &str,
+    data_points: Vec<NumberDataPoint>,
+) -> Option<Metric> {
     let has_points = !data_points.is_empty();
     has_points.then(|| metric(name, unit, description, metric::Data::Gauge(Gauge { data_points })))
 }
 
-fn histogram(name: &str, description: &str, data_points: Vec<HistogramDataPoint>) -> Option<Metric> {
+pub(crate) fn histogram(
+    name: &str,
+    description: &str,
+    data_points: Vec<HistogramDataPoint>,
+) -> Option<Metric> {
     let aggregation_temporality = AggregationTemporality::Cumulative.into();
     let has_points = !data_points.is_empty();
     let data = metric::Data::Histogram(HistogramData { data_points, aggregation_temporality });
@@ -305,16 +322,22 @@ fn metric(name: &str, unit: &str, description: &str, data: metric::Data) -> Metr
 }
 
 /// Makes the points of one link.
-struct PointMaker {
+pub(crate) struct PointMaker {
     start: UnixNanos,
     time: UnixNanos,
-    attributes: Vec<KeyValue>,
+    pub(crate) attributes: Vec<KeyValue>,
     /// Whether the points say that their series have ended.
     has_ended: bool,
 }
 
 impl PointMaker {
-    fn number(&self, value: u64) -> NumberDataPoint {
+    /// Makes points of the same link with other attributes.
+    pub(crate) fn with(&self, attributes: Vec<KeyValue>) -> Self {
+        let Self { start, time, attributes: _, has_ended } = *self;
+        Self { start, time, attributes, has_ended }
+    }
+
+    pub(crate) fn number(&self, value: u64) -> NumberDataPoint {
         self.number_of(value, self.attributes.clone())
     }
 
@@ -370,7 +393,7 @@ impl PointMaker {
         if self.has_ended { NO_VALUE } else { 0 }
     }
 
-    fn histogram(&self, histogram: &Histogram, bounds: &[f64]) -> HistogramDataPoint {
+    pub(crate) fn histogram(&self, histogram: &Histogram, bounds: &[f64]) -> HistogramDataPoint {
         HistogramDataPoint {
             attributes: self.attributes.clone(),
             start_time_unix_nano: self.start.0,
