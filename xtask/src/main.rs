@@ -28,6 +28,10 @@ use clap::{Parser, Subcommand};
 
 /// The process in which the server of a load runs.
 const LOAD_SERVER: &str = "load-server";
+/// The process that holds the connections of a load.
+const LOAD_CLIENT: &str = "load-client";
+/// The process in which a server runs that no agent sees.
+const FAR_SERVER: &str = "far-server";
 
 /// Builds, checks, tests and measures Ridley.
 #[derive(Parser)]
@@ -63,6 +67,10 @@ enum Task {
     Tools,
     #[command(name = LOAD_SERVER, hide = true)]
     LoadServer,
+    #[command(name = LOAD_CLIENT, hide = true)]
+    LoadClient(lab::load::Holding),
+    #[command(name = FAR_SERVER, hide = true)]
+    FarServer,
 }
 
 fn main() -> ExitCode {
@@ -90,5 +98,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Fuzz(options) => fuzz::run(options),
         Task::Tools => tools::run(),
         Task::LoadServer => lab::load::serve(),
+        Task::LoadClient(holding) => lab::load::hold(holding),
+        Task::FarServer => lab::far::serve(),
     }
 }

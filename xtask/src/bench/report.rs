@@ -1,6 +1,6 @@
 //! Figures beside the budgets they must keep.
 
-use std::fmt::Write;
+use std::{borrow::Cow, fmt::Write};
 
 /// What a figure must keep.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,7 +19,7 @@ pub(super) struct Report {
 
 #[derive(Debug)]
 struct Figure {
-    what: &'static str,
+    what: Cow<'static, str>,
     value: f64,
     // Between what the value is, as far as can be told.
     interval: (f64, f64),
@@ -29,21 +29,27 @@ struct Figure {
 
 impl Report {
     /// Adds a figure, and tells it at once.
-    pub(super) fn add(&mut self, what: &'static str, value: f64, unit: &'static str, budget: Budget) {
+    pub(super) fn add(
+        &mut self,
+        what: impl Into<Cow<'static, str>>,
+        value: f64,
+        unit: &'static str,
+        budget: Budget,
+    ) {
         self.add_within(what, value, (value, value), unit, budget);
     }
 
     /// Adds a figure of which it is known between what it is, and tells it at once.
     pub(super) fn add_within(
         &mut self,
-        what: &'static str,
+        what: impl Into<Cow<'static, str>>,
         value: f64,
         interval: (f64, f64),
         unit: &'static str,
         budget: Budget,
     ) {
-        let figure = Figure { what, value, interval, unit, budget };
-        eprintln!("bench: {what}: {} {unit}{}", shown(value), figure.verdict());
+        let figure = Figure { what: what.into(), value, interval, unit, budget };
+        eprintln!("bench: {}: {} {unit}{}", figure.what, shown(value), figure.verdict());
         self.figures.push(figure);
     }
 
@@ -61,7 +67,7 @@ impl Report {
 
 {machine}; measured by {how}.
 
-Both ends of every connection, the tools that make the load and the agent share this machine's cores. A budget is a
+Both ends of every connection unless it says otherwise, the tools that make the load and the agent share this machine's cores. A budget is a
 promise of the design; what does not meet it is work to do. It is not decided where what is known of a figure, told below the
 table, is on both sides of its budget.
 

@@ -9,12 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
+use rustix::{
+    net::sockopt::set_socket_linger,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 
 use super::pause;
 
 const REQUEST_LEN: usize = 200;
-const RESPONSE_LEN: usize = 1_000;
+pub(super) const RESPONSE_LEN: usize = 1_000;
 /// First byte of a request after which the server keeps the connection open.
 const KEEP: u8 = b'K';
 /// First byte of a request after which the server closes.
@@ -60,6 +64,7 @@ impl Drop for Server {
 /// The process behind [`Server`]: serves until its standard input ends.
 #[expect(clippy::print_stdout, reason = "this is how the other process learns the port")]
 pub(crate) fn serve() -> anyhow::Result<()> {
+    allow_open_files()?;
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     println!("{}", listener.local_addr()?.port());
     for _ in 0..THREADS {
@@ -84,6 +89,42 @@ fn answer(listener: &TcpListener) {
     }
 }
 
+/// Connections that are open, and the process that they belong to.
+pub(crate) struct Held(Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// What the process behind [`Client::hold`] is told.
+#[derive(clap::Args)]
+pub(crate) struct Holding {
+    address: Ipv4Addr,
+    n_addresses: u32,
+    port: u16,
+    n: u32,
+}
+
+/// The process behind [`Client::hold`]: holds connections until its standard input ends.
+#[expect(clippy::print_stdout, reason = "this is how the other process learns that they are open")]
+pub(crate) fn hold(holding: &Holding) -> anyhow::Result<()> {
+    let Holding { address, n_addresses, port, n } = *holding;
+    allow_open_files()?;
+    let held = Client { address, n_addresses, port }.open(n)?;
+    println!("{}", held.len());
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// Allows this process to open as many files as it may allow itself.
+fn allow_open_files() -> anyhow::Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("cannot open more files")
+}
+
 /// What a load did.
 pub(crate) struct Done {
     pub(crate) connections: u64,
@@ -93,17 +134,50 @@ pub(crate) struct Done {
 /// The connecting end.
 #[derive(Clone, Copy)]
 pub(crate) struct Client {
+    // Of the server: the first of `n_addresses`, and its port.
+    address: Ipv4Addr,
+    n_addresses: u32,
     port: u16,
 }
 
 impl Client {
     pub(crate) fn new(server: &Server) -> Self {
-        Self { port: server.port }
+        Self { address: Ipv4Addr::LOCALHOST, n_addresses: ADDRESSES, port: server.port }
     }
 
-    /// Opens connections that stay open as long as what is returned.
-    pub(crate) fn hold(self, n: u32) -> anyhow::Result<Vec<TcpStream>> {
-        (0..n).map(|it| self.exchange(it, KEEP)).collect()
+    /// Connects to a server at one address, which lasts for some 28,000 connections at a time.
+    pub(crate) fn to(address: Ipv4Addr, port: u16) -> Self {
+        Self { address, n_addresses: 1, port }
+    }
+
+    /// Opens connections that stay open as long as what is returned. Then they are reset, which leaves nothing behind.
+    ///
+    /// They belong to a process of their own: one may not open as many files as a bench needs.
+    pub(crate) fn hold(self, n: u32) -> anyhow::Result<Held> {
+        let Self { address, n_addresses, port } = self;
+        let mut child = Command::new(env::current_exe()?)
+            .arg(crate::LOAD_CLIENT)
+            .args([address.to_string(), n_addresses.to_string(), port.to_string(), n.to_string()])
+            .stdout(Stdio::piped())
+            .stdin(Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.take().context("the client has no output")?;
+        let held = Held(child);
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        if line.is_empty() {
+            bail!("the client could not open {n} connections");
+        }
+        Ok(held)
+    }
+
+    fn open(self, n: u32) -> anyhow::Result<Vec<TcpStream>> {
+        let open = |idx| {
+            let stream = self.exchange(idx, KEEP)?;
+            set_socket_linger(&stream, Some(Duration::ZERO))?;
+            Ok(stream)
+        };
+        (0..n).map(open).collect()
     }
 
     /// Opens and closes connections at a steady rate.
@@ -137,7 +211,7 @@ impl Client {
     }
 
     fn exchange(self, n: u32, mode: u8) -> anyhow::Result<TcpStream> {
-        let address = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + n % ADDRESSES);
+        let address = Ipv4Addr::from(u32::from(self.address) + n % self.n_addresses);
         let mut stream = TcpStream::connect((address, self.port)).context("the load cannot connect")?;
         let mut request = [b'q'; REQUEST_LEN];
         request[0] = mode;
@@ -155,7 +229,7 @@ mod tests {
     #[test]
     fn connections_are_made_no_faster_than_asked() {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-        let client = Client { port: listener.local_addr().unwrap().port() };
+        let client = Client::to(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
         thread::spawn(move || answer(&listener));
         let done = client.churn(400, Duration::from_millis(500)).unwrap();
         assert!((1..=204).contains(&done.connections), "{} connections", done.connections);
@@ -164,9 +238,9 @@ mod tests {
     #[test]
     fn held_connections_stay_open() {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-        let client = Client { port: listener.local_addr().unwrap().port() };
+        let client = Client::to(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
         thread::spawn(move || answer(&listener));
-        let held = client.hold(20).unwrap();
+        let held = client.open(20).unwrap();
         assert_eq!(held.len(), 20);
         for stream in held {
             stream.set_nonblocking(true).unwrap();
