@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 
 /// The tools that the harness calls, and the Debian packages they come in.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("tc", "iproute2"),
@@ -21,6 +21,7 @@ const PACKAGES: [(&str, &str); 9] = [
     ("nsenter", "util-linux"),
     ("promtool", "prometheus"),
     ("prometheus", "prometheus"),
+    ("nginx", "nginx"),
 ];
 
 /// Runs a tool to its end and returns what it printed.

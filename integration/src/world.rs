@@ -432,6 +432,16 @@ impl World {
         command
     }
 
+    /// Opens a namespace, for a thread to enter it.
+    ///
+    /// # Errors
+    ///
+    /// The namespace is gone.
+    pub fn open(&self, namespace: Namespace) -> anyhow::Result<fs::File> {
+        let path = FilePath::new(NAMESPACES).join(self.namespace(namespace));
+        fs::File::open(&path).with_context(|| format!("cannot open {}", path.display()))
+    }
+
     /// Returns the number that the kernel gave a namespace.
     ///
     /// # Errors

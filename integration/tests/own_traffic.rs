@@ -65,14 +65,17 @@ fn own_traffic(agent: &Agent) -> anyhow::Result<OwnTraffic> {
 #[test]
 fn scrapes_of_the_agent_can_be_included() -> anyhow::Result<()> {
     let config = LIVE.replace("sample_interval: 200ms", "sample_interval: 200ms\n    own_traffic: include");
-    let agent = Agent::start(&config)?;
-    let interest = Interest { names: Vec::new(), ports: vec![agent.address().port()], ..Interest::default() };
-    poll::until(Duration::from_secs(10), || {
-        let edges = Edges::of(&agent.scrape()?, &interest)?;
-        let servers: Vec<_> = edges.0.keys().map(|it| it.server.name.as_str()).collect();
-        // More than one if the ends of one scrape met too late on a busy host.
-        ensure!(!servers.is_empty() && servers.iter().all(|it| *it == "ridley"), "links to {servers:?}");
-        Ok(())
-    })?;
-    agent.stop().map(drop)
+    with_all_and_two(|rights| {
+        let agent = Agent::start_as(rights, &config, &[])?;
+        let interest =
+            Interest { names: Vec::new(), ports: vec![agent.address().port()], ..Interest::default() };
+        poll::until(Duration::from_secs(10), || {
+            let edges = Edges::of(&agent.scrape()?, &interest)?;
+            let servers: Vec<_> = edges.0.keys().map(|it| it.server.name.as_str()).collect();
+            // More than one if the ends of one scrape met too late on a busy host.
+            ensure!(!servers.is_empty() && servers.iter().all(|it| *it == "ridley"), "links to {servers:?}");
+            Ok(())
+        })?;
+        agent.stop().map(drop)
+    })
 }

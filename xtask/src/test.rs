@@ -1,6 +1,11 @@
 //! Every test, from those that need nothing to those that need root.
 
-use std::{env, ffi::OsString, fs, path::Path};
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 
@@ -22,10 +27,11 @@ const TOOLS: &[Tool] = &[
     Tool { program: "sysctl", package: "procps", purpose: "timeouts inside the oracle's namespaces" },
 ];
 
-/// Servers that the exported metrics are proved with.
+/// Servers that connections and exported metrics are proved with.
 const SERVERS: &[Tool] = &[
     Tool { program: "prometheus", package: "prometheus", purpose: "scrapes the agent" },
     Tool { program: "promtool", package: "prometheus", purpose: "judges the exposition" },
+    Tool { program: "nginx", package: "nginx", purpose: "defers what it accepts" },
 ];
 
 /// Where the oracle's own tests are; it runs last, so that its closing line is the last of all.
@@ -151,7 +157,7 @@ fn privileged(workspace: &Workspace, agent: &Path, tools: &Path) -> anyhow::Resu
         let mut command = command::cargo();
         command.args(["test", "--locked", "--package", "integration"]);
         command.env(command::AGENT, agent);
-        command.env("PATH", path_with(&tools.join("usr/bin")));
+        command.env("PATH", path_with(["usr/bin", "usr/sbin"].map(|it| tools.join(it))));
         command
     };
     let mut most = test();
@@ -186,10 +192,10 @@ impl ControlGroups {
     }
 }
 
-/// The search path with one more folder at its end: what is installed comes first.
-fn path_with(folder: &Path) -> OsString {
+/// The search path with more folders at its end: what is installed comes first.
+fn path_with(folders: [PathBuf; 2]) -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).chain([folder.to_owned()]);
+    let folders = env::split_paths(&path).chain(folders);
     // Fails only for a folder with a colon in its name, which no search path can hold.
     env::join_paths(folders).unwrap_or(path)
 }
