@@ -16,6 +16,7 @@ mod listener;
 mod names;
 mod otlp;
 mod receipt;
+mod splice;
 mod split;
 mod time;
 mod wire;
@@ -34,6 +35,7 @@ pub use self::{
     names::{FixedNames, Names},
     otlp::{Logs, Metrics, Otlp, OtlpData, Traces, n_points},
     receipt::{Receipt, Space},
+    splice::{ResourceAttributes, ResourceView},
     split::{MaxSize, split},
     time::{Interval, UnixNanos},
     wire::Malformed,

@@ -1,4 +1,4 @@
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::{
@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::{
 use prost::{DecodeError, Message};
 
 use crate::{
-    MaxSize, Receipt, Signal, Space, split,
+    MaxSize, Receipt, ResourceAttributes, ResourceView, Signal, Space, splice, split,
     wire::{self, Fields, Malformed},
 };
 
@@ -37,11 +37,17 @@ pub trait OtlpData: Message + Default + Clone + PartialEq + 'static {
     /// Returns what the message has for each resource.
     fn resources(&self) -> &[Self::Resource];
 
+    /// Returns what the message has for each resource, to be changed.
+    fn resources_mut(&mut self) -> &mut [Self::Resource];
+
     /// Returns what tells of whom it is.
     fn identity(resource: &Self::Resource) -> Option<&Resource>;
 
     /// Returns whatever tells of whom something is.
     fn identities_mut(&mut self) -> impl Iterator<Item = &mut Resource>;
+
+    /// Returns what tells of whom it is, to be changed.
+    fn identity_mut(resource: &mut Self::Resource) -> Option<&mut Resource>;
 
     /// Returns how many spans, log records or data points are inside.
     fn n_items(&self) -> usize;
@@ -61,12 +67,20 @@ impl OtlpData for MetricsData {
         &self.resource_metrics
     }
 
+    fn resources_mut(&mut self) -> &mut [ResourceMetrics] {
+        &mut self.resource_metrics
+    }
+
     fn identity(resource: &ResourceMetrics) -> Option<&Resource> {
         resource.resource.as_ref()
     }
 
     fn identities_mut(&mut self) -> impl Iterator<Item = &mut Resource> {
         self.resource_metrics.iter_mut().filter_map(|it| it.resource.as_mut())
+    }
+
+    fn identity_mut(resource: &mut ResourceMetrics) -> Option<&mut Resource> {
+        resource.resource.as_mut()
     }
 
     fn n_items(&self) -> usize {
@@ -89,12 +103,20 @@ impl OtlpData for TracesData {
         &self.resource_spans
     }
 
+    fn resources_mut(&mut self) -> &mut [ResourceSpans] {
+        &mut self.resource_spans
+    }
+
     fn identity(resource: &ResourceSpans) -> Option<&Resource> {
         resource.resource.as_ref()
     }
 
     fn identities_mut(&mut self) -> impl Iterator<Item = &mut Resource> {
         self.resource_spans.iter_mut().filter_map(|it| it.resource.as_mut())
+    }
+
+    fn identity_mut(resource: &mut ResourceSpans) -> Option<&mut Resource> {
+        resource.resource.as_mut()
     }
 
     fn n_items(&self) -> usize {
@@ -116,12 +138,20 @@ impl OtlpData for LogsData {
         &self.resource_logs
     }
 
+    fn resources_mut(&mut self) -> &mut [ResourceLogs] {
+        &mut self.resource_logs
+    }
+
     fn identity(resource: &ResourceLogs) -> Option<&Resource> {
         resource.resource.as_ref()
     }
 
     fn identities_mut(&mut self) -> impl Iterator<Item = &mut Resource> {
         self.resource_logs.iter_mut().filter_map(|it| it.resource.as_mut())
+    }
+
+    fn identity_mut(resource: &mut ResourceLogs) -> Option<&mut Resource> {
+        resource.resource.as_mut()
     }
 
     fn n_items(&self) -> usize {
@@ -139,6 +169,7 @@ pub struct Otlp<D> {
     n_items: u64,
     receipt: Receipt,
     space: Option<Space>,
+    peer: Option<IpAddr>,
 }
 
 impl<D: PartialEq> PartialEq for Otlp<D> {
@@ -158,7 +189,13 @@ impl<D: OtlpData> Otlp<D> {
     pub fn new(resources: Vec<D::Resource>) -> Self {
         let data = D::of(resources);
         let n_items = data.n_items() as u64;
-        Self { form: Form::Decoded(Arc::new(data)), n_items, receipt: Receipt::default(), space: None }
+        Self {
+            form: Form::Decoded(Arc::new(data)),
+            n_items,
+            receipt: Receipt::default(),
+            space: None,
+            peer: None,
+        }
     }
 
     /// Wraps an encoded export request.
@@ -168,7 +205,13 @@ impl<D: OtlpData> Otlp<D> {
     /// Its outer messages, down to what is counted, are none. What is inside of items is not looked at.
     pub fn from_encoded(request: Bytes) -> Result<Self, Malformed> {
         let n_items = wire::count(&request, D::ITEMS)?;
-        Ok(Self { form: Form::Encoded(request), n_items, receipt: Receipt::default(), space: None })
+        Ok(Self {
+            form: Form::Encoded(request),
+            n_items,
+            receipt: Receipt::default(),
+            space: None,
+            peer: None,
+        })
     }
 
     /// Has somebody told whether it was taken, and takes room from a memory budget until it is gone.
@@ -177,6 +220,18 @@ impl<D: OtlpData> Otlp<D> {
         self.receipt = receipt;
         self.space = Some(space);
         self
+    }
+
+    /// Notes the address of whoever sent it here.
+    #[must_use]
+    pub const fn from_peer(mut self, address: IpAddr) -> Self {
+        self.peer = Some(address);
+        self
+    }
+
+    /// Returns the address of whoever sent it here, if somebody did.
+    pub const fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     /// Returns who is told whether it was taken.
@@ -238,7 +293,9 @@ impl<D: OtlpData> Otlp<D> {
         });
         let spaces: Vec<_> = batches.iter().filter_map(|it| it.space.clone()).collect();
         let space = if spaces.is_empty() { None } else { Some(Arc::new(spaces) as Space) };
-        Some(Self { form, n_items, receipt, space })
+        // Who sent it is known only where all are of one.
+        let peer = batches[0].peer.filter(|peer| batches.iter().all(|it| it.peer == Some(*peer)));
+        Some(Self { form, n_items, receipt, space, peer })
     }
 
     /// Divides a batch into several of `max_items` at most. Its sender is told when all of them were taken.
@@ -272,6 +329,38 @@ impl<D: OtlpData> Otlp<D> {
         match &mut self.form {
             Form::Encoded(request) => *request = changed(request, &mut change)?.into(),
             Form::Decoded(data) => Arc::make_mut(data).identities_mut().for_each(change),
+        }
+        Ok(())
+    }
+
+    /// Adds attributes to resources: those that `of` gives, but none that a resource has. What is encoded stays so, and what is
+    /// inside beside resources is not looked at. It takes no more room from a memory budget than before.
+    ///
+    /// # Errors
+    ///
+    /// It came encoded, and something on the way to the attributes of a resource is not as OTLP has it. Then nothing is added.
+    pub fn add_attributes(
+        &mut self,
+        mut of: impl FnMut(&ResourceView<'_>) -> Option<Arc<ResourceAttributes>>,
+    ) -> Result<(), Malformed> {
+        match &mut self.form {
+            Form::Encoded(request) => {
+                if let Some(spliced) = splice::splice(request, of)? {
+                    *request = spliced.into();
+                }
+            }
+            Form::Decoded(data) => {
+                // What says not of whom it is, is of this process.
+                let identities = data.resources().iter().map(D::identity);
+                let added: Vec<_> = identities.map(|it| of(&ResourceView::of_decoded(it?))).collect();
+                if added.iter().any(Option::is_some) {
+                    for (resource, added) in Arc::make_mut(data).resources_mut().iter_mut().zip(added) {
+                        if let (Some(identity), Some(added)) = (D::identity_mut(resource), added) {
+                            added.add_to(identity);
+                        }
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -364,6 +453,7 @@ mod tests {
     use std::sync::mpsc;
 
     use opentelemetry_proto::tonic::{
+        common::v1::KeyValue,
         logs::v1::{LogRecord, ScopeLogs},
         metrics::v1::{
             ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint,
@@ -416,6 +506,32 @@ mod tests {
         let came = Traces::from_encoded(made.encode(&own())).unwrap().decode().unwrap();
         let expected = [spans(200, Some(own())), spans(1, Some(other)), spans(0, Some(own()))];
         assert_eq!(came.resource_spans, expected);
+    }
+
+    /// Whoever adds attributes need not know in which form a batch is; of this process nothing is said that is not its own.
+    #[test]
+    fn attributes_are_added_in_either_form() {
+        let spans = |attributes: &[&str]| {
+            let attributes =
+                attributes.iter().map(|it| KeyValue { key: (*it).to_owned(), ..KeyValue::default() });
+            let resource = Some(Resource { attributes: attributes.collect(), ..Resource::default() });
+            ResourceSpans { resource, ..ResourceSpans::default() }
+        };
+        let added = Arc::new(ResourceAttributes::new([("a", "x"), ("b", "y")]));
+        let of = |seen: &ResourceView<'_>| (!seen.has("left")).then(|| Arc::clone(&added));
+        let made = Traces::new(vec![spans(&["b"]), spans(&["left"]), ResourceSpans::default()]);
+        let mut came = Traces::from_encoded(made.encode(&own())).unwrap();
+        let mut changed = made.clone();
+        came.add_attributes(of).unwrap();
+        changed.add_attributes(of).unwrap();
+        let keys = |traces: &Traces| -> Vec<Vec<String>> {
+            let data = traces.decode().unwrap();
+            let each = data.resource_spans.iter().flat_map(|it| &it.resource);
+            each.map(|it| it.attributes.iter().map(|it| it.key.clone()).collect()).collect()
+        };
+        assert_eq!(keys(&changed), [vec!["b", "a"], vec!["left"]]);
+        assert_eq!(keys(&came), [vec!["b", "a"], vec!["left"], vec!["a", "b"]]);
+        assert_eq!(keys(&made), [vec!["b"], vec!["left"]], "a clone is its own");
     }
 
     #[test]

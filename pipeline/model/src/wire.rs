@@ -30,6 +30,13 @@ pub(crate) struct Field<'a> {
     pub(crate) payload: Option<&'a [u8]>,
 }
 
+impl<'a> Field<'a> {
+    /// Returns the bytes of another message.
+    pub(crate) fn message(&self) -> Result<&'a [u8], Malformed> {
+        self.payload.ok_or(malformed("a number in place of a message"))
+    }
+}
+
 /// The fields of an encoded message, in its order. Ends after the first error.
 #[derive(Clone, Debug)]
 pub(crate) struct Fields<'a> {
@@ -105,10 +112,9 @@ pub(crate) fn count(message: &[u8], path: &[&[u32]]) -> Result<u64, Malformed> {
     let Some((numbers, path)) = path.split_first() else { return Ok(1) };
     let mut n = 0;
     for field in Fields::of(message) {
-        let Field { number, payload } = field?;
-        if numbers.contains(&number) {
-            let payload = payload.ok_or(malformed("a number in place of a message"))?;
-            n += count(payload, path)?;
+        let field = field?;
+        if numbers.contains(&field.number) {
+            n += count(field.message()?, path)?;
         }
     }
     Ok(n)
