@@ -1,6 +1,6 @@
 //! Requests by OTLP/gRPC.
 
-use std::{pin::Pin, sync::Arc};
+use std::{net::IpAddr, pin::Pin, sync::Arc};
 
 use axum::{Router, body::Body, extract::State, routing::post};
 use bytes::{Buf, Bytes};
@@ -14,7 +14,10 @@ use tonic::{
 };
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::intake::{Intake, PAUSE, Refusal};
+use crate::{
+    intake::{Intake, PAUSE, Refusal},
+    server::Peer,
+};
 
 const GRPC_STATUS: &str = "grpc-status";
 /// Bytes before a message: whether it is compressed, and its length.
@@ -39,6 +42,7 @@ pub(crate) fn router(intake: Arc<Intake>) -> Router {
 
 async fn receive(intake: Arc<Intake>, signal: Signal, request: Request<Body>) -> Response<tonic::body::Body> {
     let (parts, body) = request.into_parts();
+    let peer = parts.extensions.get::<Peer>().map(|it| it.0);
     let read = async {
         intake.admit(&parts.headers).await?;
         intake.read(body, PREFIX).await
@@ -55,7 +59,7 @@ async fn receive(intake: Arc<Intake>, signal: Signal, request: Request<Body>) ->
         .accept_compressed(CompressionEncoding::Zstd)
         .max_decoding_message_size(intake.max_request_size);
     let request = Request::from_parts(parts, Full::new(body));
-    let mut response = grpc.unary(Export { intake, signal }, request).await;
+    let mut response = grpc.unary(Export { intake, signal, peer }, request).await;
     // A message that is too large has a code that says to send it again.
     let too_large = HeaderValue::from(Code::OutOfRange as i32);
     if response.headers().get(GRPC_STATUS) == Some(&too_large) {
@@ -67,6 +71,7 @@ async fn receive(intake: Arc<Intake>, signal: Signal, request: Request<Body>) ->
 struct Export {
     intake: Arc<Intake>,
     signal: Signal,
+    peer: Option<IpAddr>,
 }
 
 impl UnaryService<Bytes> for Export {
@@ -74,9 +79,9 @@ impl UnaryService<Bytes> for Export {
     type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<()>, Status>> + Send>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let (intake, signal) = (Arc::clone(&self.intake), self.signal);
+        let (intake, signal, peer) = (Arc::clone(&self.intake), self.signal, self.peer);
         Box::pin(async move {
-            let taken = intake.take(signal, request.into_inner()).await;
+            let taken = intake.take(signal, request.into_inner(), peer).await;
             taken.map(tonic::Response::new).map_err(|refusal| status(&refusal))
         })
     }

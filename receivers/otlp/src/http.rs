@@ -23,7 +23,10 @@ use otlp_json::schema;
 use prost::Message;
 use serde::Serialize;
 
-use crate::intake::{Intake, PAUSE, Refusal};
+use crate::{
+    intake::{Intake, PAUSE, Refusal},
+    server::Peer,
+};
 
 /// How a request is written, and its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +79,7 @@ async fn receive(
     request: Request<Body>,
 ) -> Result<(), Refusal> {
     let (parts, body) = request.into_parts();
+    let peer = parts.extensions.get::<Peer>().map(|it| it.0);
     let read = async {
         intake.admit(&parts.headers).await?;
         let form = form.ok_or(Refusal::WrongType)?;
@@ -87,7 +91,7 @@ async fn receive(
         }
     };
     let request = read.await.inspect_err(|refusal| intake.instruments.refused(refusal))?;
-    intake.take(signal, request).await
+    intake.take(signal, request, peer).await
 }
 
 /// Encodes a request that is written as JSON. What it says that this version does not know is lost.

@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use auth::Guard;
 use axum::body::Body;
@@ -175,11 +175,16 @@ impl Intake {
     /// # Errors
     ///
     /// It was not, and counts as refused.
-    pub(crate) async fn take(self: &Arc<Self>, signal: Signal, request: Bytes) -> Result<(), Refusal> {
+    pub(crate) async fn take(
+        self: &Arc<Self>,
+        signal: Signal,
+        request: Bytes,
+        peer: Option<IpAddr>,
+    ) -> Result<(), Refusal> {
         let taken = match signal {
-            Signal::Metrics => self.hand_on(request, Batch::Metrics).await,
-            Signal::Traces => self.hand_on(request, Batch::Traces).await,
-            Signal::Logs => self.hand_on(request, Batch::Logs).await,
+            Signal::Metrics => self.hand_on(request, peer, Batch::Metrics).await,
+            Signal::Traces => self.hand_on(request, peer, Batch::Traces).await,
+            Signal::Logs => self.hand_on(request, peer, Batch::Logs).await,
             Signal::Flows => Err(Refusal::NoPipeline(signal)),
         };
         match &taken {
@@ -192,6 +197,7 @@ impl Intake {
     async fn hand_on<D: OtlpData>(
         self: &Arc<Self>,
         request: Bytes,
+        peer: Option<IpAddr>,
         batch: impl Fn(Otlp<D>) -> Batch,
     ) -> Result<(), Refusal> {
         if !self.output.takes(D::SIGNAL) {
@@ -201,7 +207,10 @@ impl Intake {
             return Err(Refusal::TooLarge(self.max_request_size));
         }
         let size = request.len();
-        let payload = Otlp::<D>::from_encoded(request)?;
+        let mut payload = Otlp::<D>::from_encoded(request)?;
+        if let Some(peer) = peer {
+            payload = payload.from_peer(peer);
+        }
         if payload.n_items() == 0 {
             return Ok(());
         }

@@ -1,6 +1,6 @@
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Extension, Router};
 use component::Shutdown;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -41,6 +41,10 @@ pub(crate) struct Entrance {
     pub(crate) tls: Option<Arc<Acceptor>>,
 }
 
+/// Who sends the requests of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
 /// Answers requests until shutdown is requested; then finishes what is under way, as long as there is time.
 pub(crate) async fn serve(
     entrance: Entrance,
@@ -72,7 +76,7 @@ pub(crate) async fn serve(
             accepted = accepted => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 is_failing = false;
                 if let Err(error) = stream.set_nodelay(true) {
                     debug!(error = %error, "a connection failed");
@@ -81,7 +85,7 @@ pub(crate) async fn serve(
                 let answering = Answering {
                     builder: builder.clone(),
                     watcher: graceful.watcher(),
-                    router: router.clone(),
+                    router: router.clone().layer(Extension(Peer(peer.ip().to_canonical()))),
                 };
                 let Some(tls) = tls.clone() else {
                     tokio::spawn(async move {

@@ -1,5 +1,7 @@
 //! Requests over gRPC, by a client that compresses or does not.
 
+use std::net::Ipv4Addr;
+
 use bytes::{Buf, BufMut, Bytes};
 use component_test::Harness;
 use http::{Uri, uri::PathAndQuery};
@@ -7,7 +9,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use model::Signal;
+use model::{Batch, Signal};
 use tokio::task::JoinHandle;
 use tonic::{
     Code, Status,
@@ -27,6 +29,8 @@ async fn a_request_is_passed_on() {
         let answer = server.call(LOGS, compression, LOG.to_vec());
         let batch = server.harness.recv().await.unwrap();
         assert_eq!((batch.signal(), batch.n_items()), (Signal::Logs, 1));
+        let Batch::Logs(logs) = &batch else { unreachable!("it is of their signal") };
+        assert_eq!(logs.peer(), Some(Ipv4Addr::LOCALHOST.into()), "who sent it");
         assert!(!answer.is_finished(), "it has not been let go of");
         drop(batch);
         assert_eq!(answer.await.unwrap().unwrap(), "", "an answer without fields");

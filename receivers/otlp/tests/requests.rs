@@ -1,6 +1,6 @@
 //! Requests over HTTP, as any client sends them.
 
-use std::{io::Write, time::Duration};
+use std::{io::Write, net::Ipv4Addr, time::Duration};
 
 use bytes::Bytes;
 use component_test::Harness;
@@ -20,6 +20,7 @@ async fn a_request_is_passed_on_as_it_came() {
         let answer = server.post("/v1/traces", "application/x-protobuf", encoding, body);
         let Some(Batch::Traces(traces)) = server.harness.recv().await else { panic!("{encoding}: no spans") };
         assert_eq!((traces.n_items(), payload(&traces)), (1, SPAN.into()), "{encoding}");
+        assert_eq!(traces.peer(), Some(Ipv4Addr::LOCALHOST.into()), "who sent it");
         assert!(!answer.is_finished(), "it has not been let go of");
         drop(traces);
         assert_eq!(answer.await.unwrap(), Answer { status: 200, retry_after: None, message: String::new() });
