@@ -11,6 +11,7 @@ use anyhow::{Context, ensure};
 use integration::{
     Agent, World,
     agent::Rights,
+    api_server::{ApiServer, User},
     cases,
     collector::{Collector, To},
     json_sink::JsonSink,
@@ -255,6 +256,92 @@ fn every_signal_passes_unchanged_between_collectors() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Applications need not say in which pod they are: it is found by who sent it, or by what a resource says. What it says of itself
+/// stays, and nothing else changes, whether a Collector is in front or an application sends JSON.
+#[test]
+fn every_signal_is_told_which_pod_it_is_of() -> anyhow::Result<()> {
+    let server = ApiServer::start()?;
+    let [here, elsewhere] = create_cart(&server)?;
+    let sink = JsonSink::start()?;
+    let behind = Collector::sending(To::Json(&sink.url()))?;
+    let config = BETWEEN_COLLECTORS
+        .replace("receivers: [otlp], ", "receivers: [otlp], processors: [kubernetes], ")
+        .replace(
+            "connectors:",
+            "processors:\n  kubernetes: { kubeconfig: '${env:RIDLEY_KUBECONFIG}' }\nconnectors:",
+        );
+    let kubeconfig = server.kubeconfig(User::Admin);
+    let (agent, [grpc, http]) =
+        between_with(&config, behind.grpc(), By::Grpc, &[("RIDLEY_KUBECONFIG", &kubeconfig)])?;
+    let front = Collector::sending(To::Grpc(&grpc))?;
+    let text = |(key, value): (&str, &str)| json!({ "key": key, "value": { "stringValue": value } });
+    for (path, key, sent) in [
+        ("/v1/traces", "resourceSpans", spans()),
+        ("/v1/metrics", "resourceMetrics", metrics()),
+        ("/v1/logs", "resourceLogs", logs()),
+    ] {
+        let with = |attributes: &[(&str, &str)]| {
+            let mut with = sent.clone();
+            let all =
+                with[key][0]["resource"]["attributes"].as_array_mut().expect("a resource has attributes");
+            all.extend(attributes.iter().copied().map(text));
+            with
+        };
+        let mut expected = Vec::new();
+        for to in [front.http().to_string(), http.clone()] {
+            let common = [("service.namespace", "shop"), ("k8s.deployment.name", "cart")];
+            let of = |pod: &'static str, node: &'static str| [("k8s.pod.name", pod), ("k8s.node.name", node)];
+            let [by_connection, by_uid] = [of("cart-6f-here", "kn1"), of("cart-6f-elsewhere", "kn2")];
+            let namespace = ("k8s.namespace.name", "shop");
+            for (said, added) in [
+                (vec![], vec![namespace, by_connection[0], ("k8s.pod.uid", &here), by_connection[1]]),
+                (vec![("k8s.pod.uid", elsewhere.as_str())], vec![namespace, by_uid[0], by_uid[1]]),
+            ] {
+                let call =
+                    ureq::post(format!("http://{to}{path}")).header("Content-Type", "application/json");
+                call.send(with(&said).to_string()).with_context(|| format!("{to} refuses {path}"))?;
+                expected.push(with(&[said, added, common.to_vec()].concat()));
+                poll::until(PATIENCE, || {
+                    let taken = sink.taken(path);
+                    ensure!(taken == expected, "expected\n{expected:#?}\nand came out as\n{taken:#?}");
+                    Ok(())
+                })
+                .with_context(|| format!("the agent said:\n{}", agent.log()))?;
+            }
+        }
+    }
+    agent.stop().map(drop)
+}
+
+/// Creates two pods of the Deployment `cart`, one with the address that connections on this machine are from. Returns their uids.
+fn create_cart(server: &ApiServer) -> anyhow::Result<[String; 2]> {
+    let controller = |api_version: &str, kind: &str, name: &str, uid: &str| json!([{ "apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "controller": true }]);
+    let uid =
+        |it: &Value| it["metadata"]["uid"].as_str().map(str::to_owned).context("an object without a uid");
+    let labels = json!({ "app": "cart" });
+    let containers = json!([{ "name": "c", "image": "i" }]);
+    let created = server.create(&[
+        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } }),
+        json!({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet",
+            "metadata": { "name": "cart-6f", "namespace": "shop", "ownerReferences":
+                controller("apps/v1", "Deployment", "cart", "11111111-2222-3333-4444-555555555555") },
+            "spec": { "selector": { "matchLabels": labels },
+                "template": { "metadata": { "labels": labels }, "spec": { "containers": containers } } },
+        }),
+    ])?;
+    let owner = controller("apps/v1", "ReplicaSet", "cart-6f", &uid(&created[1])?);
+    let pods = [("cart-6f-here", "kn1", "127.0.0.1"), ("cart-6f-elsewhere", "kn2", "10.244.2.5")];
+    let pods = server.create(&pods.map(|(name, node, address)| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "shop", "ownerReferences": owner },
+            "spec": { "nodeName": node, "containers": containers },
+            "status": { "phase": "Running", "podIP": address, "podIPs": [{ "ip": address }], "startTime": "2026-01-01T00:00:00Z" },
+        })
+    }))?;
+    Ok([uid(&pods[0])?, uid(&pods[1])?])
+}
+
 /// What was taken while the next server was away arrives when it is back, once each.
 #[test]
 fn what_was_taken_in_an_outage_arrives_after_it() -> anyhow::Result<()> {
@@ -308,6 +395,16 @@ enum By {
 
 /// Starts an agent that passes everything on to a Collector. Returns where it takes OTLP by gRPC and by HTTP.
 fn between(collector: SocketAddr, by: By) -> anyhow::Result<(Agent, [String; 2])> {
+    between_with(BETWEEN_COLLECTORS, collector, by, &[])
+}
+
+/// Like [`between`], with another configuration and further variables of the environment.
+fn between_with(
+    config: &str,
+    collector: SocketAddr,
+    by: By,
+    more: &[(&str, &Path)],
+) -> anyhow::Result<(Agent, [String; 2])> {
     let [grpc, http] = [free_address()?.to_string(), free_address()?.to_string()];
     let next = format!("http://{collector}");
     let (protocol, encoding) = match by {
@@ -321,7 +418,8 @@ fn between(collector: SocketAddr, by: By) -> anyhow::Result<(Agent, [String; 2])
         ("RIDLEY_PROTOCOL", Path::new(protocol)),
         ("RIDLEY_ENCODING", Path::new(encoding)),
     ];
-    Ok((Agent::launch(BETWEEN_COLLECTORS, Rights::All, &variables)?, [grpc, http]))
+    let variables = [&variables, more].concat();
+    Ok((Agent::launch(config, Rights::All, &variables)?, [grpc, http]))
 }
 
 /// Makes a request with one log record, whose body is a number.

@@ -104,6 +104,23 @@ impl Addresses {
     }
 }
 
+impl Tenant {
+    /// Returns the pod that it is, if it is one.
+    pub(crate) fn pod(&self) -> Option<Uid> {
+        if let Self::Pod(uid) = self { Some(*uid) } else { None }
+    }
+
+    /// Returns the Service that it is, if it is one.
+    pub(crate) fn service(&self) -> Option<&ObjectName> {
+        if let Self::Service(name) = self { Some(name) } else { None }
+    }
+
+    /// Returns the node that it is, if it is one.
+    pub(crate) fn node(&self) -> Option<&Arc<str>> {
+        if let Self::Node(name) = self { Some(name) } else { None }
+    }
+}
+
 impl Tenancy {
     fn was_there(&self, at: UnixNanos) -> bool {
         self.since <= at && self.until.is_none_or(|until| at < until)

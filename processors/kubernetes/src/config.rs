@@ -62,6 +62,10 @@ pub struct Config {
     /// Labels and annotations that become attributes.
     pub extract: Extract,
 
+    /// How the pod is found that metrics, spans and log records are of: by the first of these that finds one. By default by the
+    /// resource's `k8s.pod.uid`, else by its `k8s.pod.ip`, else by the connection.
+    pub pod_association: Vec<Association>,
+
     /// Most connections whose names are remembered. When there are more, the oldest is forgotten, and named anew if it
     /// goes on.
     pub max_connections: NonZeroUsize,
@@ -85,6 +89,13 @@ impl Default for Config {
             networks: BTreeMap::new(),
             owners: Vec::new(),
             extract: Extract::default(),
+            pod_association: [
+                Source::attribute(PodAttribute::Uid),
+                Source::attribute(PodAttribute::Ip),
+                Source { from: SourceKind::Connection, name: None },
+            ]
+            .map(|it| Association { sources: vec![it] })
+            .into(),
             max_connections: NonZeroUsize::new(100_000).expect("100 000 is not zero"),
             max_entities: NonZeroUsize::new(20_000).expect("20 000 is not zero"),
         }
@@ -106,6 +117,7 @@ impl component::Config for Config {
             networks,
             owners: _,
             extract,
+            pod_association,
             max_connections: _,
             max_entities: _,
         } = self;
@@ -137,6 +149,21 @@ impl component::Config for Config {
         }
         if let Err((path, error)) = Extraction::new(extract) {
             invalid.push(InvalidSetting::new(path, "a rule", error));
+        }
+        for (idx, Association { sources }) in pod_association.iter().enumerate() {
+            let path = format!("pod_association.{idx}.sources");
+            if sources.is_empty() {
+                invalid.push(InvalidSetting::new(path.clone(), "at least one", "none"));
+            }
+            for (idx, source) in sources.iter().enumerate() {
+                let expected = match source {
+                    Source { from: SourceKind::ResourceAttribute, name: None } => "the attribute's `name`",
+                    Source { from: SourceKind::Connection, name: Some(_) } => "no `name` of a connection",
+                    _ => continue,
+                };
+                let found = if source.name.is_some() { "one" } else { "none" };
+                invalid.push(InvalidSetting::new(format!("{path}.{idx}"), expected, found));
+            }
         }
         invalid
     }
@@ -172,9 +199,11 @@ pub struct OwnerKind {
 }
 
 /// Labels and annotations that become attributes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Extract {
+    /// What else is added to metrics, spans and log records, of what is known. Flows have all of it.
+    pub metadata: Vec<Metadata>,
     /// Labels.
     pub labels: Vec<Rule>,
     /// Annotations.
@@ -182,6 +211,128 @@ pub struct Extract {
     /// Whether `app.kubernetes.io/instance` and `app.kubernetes.io/name` name the service (`service.name`) of a pod that no
     /// annotation names.
     pub well_known_labels: bool,
+}
+
+impl Default for Extract {
+    fn default() -> Self {
+        Self {
+            metadata: vec![
+                Metadata::Namespace,
+                Metadata::PodName,
+                Metadata::PodUid,
+                Metadata::Node,
+                Metadata::ServiceName,
+                Metadata::ServiceNamespace,
+                Metadata::Deployment,
+                Metadata::StatefulSet,
+                Metadata::DaemonSet,
+                Metadata::Job,
+                Metadata::CronJob,
+            ],
+            labels: Vec::new(),
+            annotations: Vec::new(),
+            well_known_labels: false,
+        }
+    }
+}
+
+/// An attribute of a resource that tells something of its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Metadata {
+    /// Its namespace.
+    #[serde(rename = "k8s.namespace.name")]
+    Namespace,
+    /// Its name.
+    #[serde(rename = "k8s.pod.name")]
+    PodName,
+    /// Its uid.
+    #[serde(rename = "k8s.pod.uid")]
+    PodUid,
+    /// Its first address, if it has one of its own.
+    #[serde(rename = "k8s.pod.ip")]
+    PodIp,
+    /// Its node.
+    #[serde(rename = "k8s.node.name")]
+    Node,
+    /// The zone of its node.
+    #[serde(rename = "cloud.availability_zone")]
+    Zone,
+    /// The region of its node.
+    #[serde(rename = "cloud.region")]
+    Region,
+    /// The Deployment that it is of.
+    #[serde(rename = "k8s.deployment.name")]
+    Deployment,
+    /// The ReplicaSet.
+    #[serde(rename = "k8s.replicaset.name")]
+    ReplicaSet,
+    /// The StatefulSet.
+    #[serde(rename = "k8s.statefulset.name")]
+    StatefulSet,
+    /// The DaemonSet.
+    #[serde(rename = "k8s.daemonset.name")]
+    DaemonSet,
+    /// The Job.
+    #[serde(rename = "k8s.job.name")]
+    Job,
+    /// The CronJob.
+    #[serde(rename = "k8s.cronjob.name")]
+    CronJob,
+    /// The service by OpenTelemetry's rules for Kubernetes.
+    #[serde(rename = "service.name")]
+    ServiceName,
+    /// Its namespace by these.
+    #[serde(rename = "service.namespace")]
+    ServiceNamespace,
+}
+
+/// A way to find a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Association {
+    /// What tells of the pod; all of them must tell of the same.
+    pub sources: Vec<Source>,
+}
+
+/// What tells of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Where it is told.
+    pub from: SourceKind,
+    /// The attribute.
+    #[serde(default)]
+    pub name: Option<PodAttribute>,
+}
+
+impl Source {
+    const fn attribute(name: PodAttribute) -> Self {
+        Self { from: SourceKind::ResourceAttribute, name: Some(name) }
+    }
+}
+
+/// Where something is told of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceKind {
+    /// By an attribute of the resource.
+    ResourceAttribute,
+    /// By the address of whoever sent it here.
+    Connection,
+}
+
+/// An attribute by which a pod is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum PodAttribute {
+    /// Its uid.
+    #[serde(rename = "k8s.pod.uid")]
+    Uid,
+    /// One of its addresses.
+    #[serde(rename = "k8s.pod.ip")]
+    Ip,
+    /// The id of one of its containers.
+    #[serde(rename = "container.id")]
+    Container,
 }
 
 /// Which labels or annotations become which attribute.
@@ -248,6 +399,7 @@ mod tests {
                 plural: "workflows".to_owned(),
             }],
             extract: Extract {
+                metadata: vec![Metadata::PodIp, Metadata::Zone],
                 labels: vec![
                     Rule { key: text("team"), key_regex: None, tag_name: text("shop.team"), from: From::Pod },
                     Rule {
@@ -265,6 +417,12 @@ mod tests {
                 }],
                 well_known_labels: true,
             },
+            pod_association: vec![Association {
+                sources: vec![
+                    Source::attribute(PodAttribute::Container),
+                    Source { from: SourceKind::Connection, name: None },
+                ],
+            }],
             max_connections: size(5_000),
             max_entities: size(1_000),
         };

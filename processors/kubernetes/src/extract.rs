@@ -38,7 +38,7 @@ impl Extraction {
     ///
     /// Names the rule that is none, by its place in the configuration, and what is wrong with it.
     pub(crate) fn new(config: &Extract) -> Result<Self, (String, String)> {
-        let Extract { labels, annotations, well_known_labels } = config;
+        let Extract { metadata: _, labels, annotations, well_known_labels } = config;
         let compiled = |rules: &[Rule], what: &str| {
             let rules = rules.iter().enumerate();
             rules

@@ -7,20 +7,14 @@ use model::Signal;
 use tokio::time::Instant;
 
 use crate::{
-    Config,
-    extract::Extraction,
-    heard::Heard,
-    metrics::Instruments,
-    namer::Namer,
-    processor::KubernetesProcessor,
-    view::Reading,
-    watch::{Watches, owner_kinds},
+    Config, extract::Extraction, heard::Heard, metrics::Instruments, namer::Namer,
+    processor::KubernetesProcessor, resources::Resources, view::Reading, watch::Watches,
 };
 
 /// Makes `kubernetes` processors.
 pub fn factory() -> Factory {
-    Factory::processor("kubernetes", &[Signal::Flows], create)
-        .with_summary("names both ends in a cluster: workload, namespace, pod, Service, node and zone")
+    Factory::processor("kubernetes", &Signal::ALL, create)
+        .with_summary("names both ends in a cluster, and whose data is: workload, namespace, pod, Service, node and zone")
         .with_stability(Stability::Alpha)
 }
 
@@ -30,13 +24,14 @@ const NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace
 async fn create(mut config: Config, context: Context) -> Result<Box<dyn Processor>, BoxError> {
     config.pod = config.pod.or_else(own_pod);
     let extraction = Extraction::new(&config.extract).map_err(|(path, error)| format!("{path}: {error}"))?;
-    let owners = owner_kinds(&config).into_iter().map(|it| (it.group, it.kind)).collect();
     let heard = Heard::default();
     let client = ClientBuilder::try_from(server(&config).await?)?.with_layer(&heard).build();
-    let watches = Watches::start(client, &config, Reading::new(extraction, owners));
+    let watches = Watches::start(client, &config, Reading::new(&config, extraction));
     let namer = Namer::new(&config, Instant::now().into_std());
+    let resources = Resources::new(&config);
     let instruments = Instruments::new(&context.telemetry);
-    Ok(Box::new(KubernetesProcessor::new(namer, watches, heard, instruments)))
+    let max_held = config.max_held.get() as u64;
+    Ok(Box::new(KubernetesProcessor::new(namer, resources, max_held, watches, heard, instruments)))
 }
 
 /// Returns the pod that this runs in, if it is one whose host name is the pod's: not if it uses the node's network.

@@ -14,7 +14,7 @@ use crate::{
     addresses::{Addresses, Tenant},
     config::Scope,
     extract::Tags,
-    object::{EndpointSlice, Node, ObjectName, Owner, Pod, Service},
+    object::{ContainerId, EndpointSlice, Node, ObjectName, Owner, Pod, Service},
     store::{Change, Store},
     watch::owner_kinds,
 };
@@ -36,6 +36,8 @@ pub(crate) struct Index {
     gone_at: VecDeque<(UnixNanos, Uid)>,
     /// Static pods by the uid in the names of their cgroups.
     static_pods: Map<Uid, Uid>,
+    /// Pods by their containers, if somebody wants to know.
+    containers: Map<ContainerId, Uid>,
     /// Objects that control others, by kind, with who controls them.
     owners: Vec<Store<Uid, Option<Owner>>>,
     /// Workloads of pods, once they are known.
@@ -107,6 +109,7 @@ impl Index {
             gone: Map::default(),
             gone_at: VecDeque::new(),
             static_pods: Map::default(),
+            containers: Map::default(),
             owners: owner_kinds(config).iter().map(|_| Store::new(capacity)).collect(),
             scope: config.scope,
             workloads: Map::default(),
@@ -163,7 +166,11 @@ impl Index {
                 self.edition += 1;
             }
             match (old, new) {
-                (_, Some(new)) => {
+                (old, Some(new)) => {
+                    for id in old.iter().flat_map(|it| &it.containers) {
+                        self.containers.remove(id);
+                    }
+                    self.containers.extend(new.containers.iter().map(|it| (*it, new.uid)));
                     if let Some(uid) = new.cgroup_uid {
                         self.static_pods.insert(uid, new.uid);
                     }
@@ -295,6 +302,9 @@ impl Index {
             let Some(pod) = self.gone.remove(&uid) else { continue };
             if self.pods.get(&uid).is_none() {
                 self.workloads.remove(&uid);
+                for id in &pod.containers {
+                    self.containers.remove(id);
+                }
             }
             if let Some(cgroup_uid) = pod.cgroup_uid
                 && self.static_pods.get(&cgroup_uid) == Some(&uid)
@@ -320,6 +330,11 @@ impl Index {
     pub(crate) fn pod_of_cgroup(&self, uid: Uid) -> Option<&Arc<Pod>> {
         let uid = self.static_pods.get(&uid).copied().unwrap_or(uid);
         self.pod(uid)
+    }
+
+    /// Returns the pod that a container is of, also if it is gone.
+    pub(crate) fn pod_of_container(&self, id: ContainerId) -> Option<&Arc<Pod>> {
+        self.pod(*self.containers.get(&id)?)
     }
 
     /// Returns a pod, also if it is gone.
@@ -350,6 +365,11 @@ impl Index {
     /// Returns who had an address at a time, the last that came first.
     pub(crate) fn tenants(&self, address: IpAddr, at: UnixNanos) -> impl Iterator<Item = &Tenant> {
         self.addresses.tenants(address, at)
+    }
+
+    /// Returns the pod that had an address at a time.
+    pub(crate) fn pod_at(&self, address: IpAddr, at: UnixNanos) -> Option<&Arc<Pod>> {
+        self.pod(self.tenants(address, at).find_map(Tenant::pod)?)
     }
 
     /// Returns who answers at an address and port.

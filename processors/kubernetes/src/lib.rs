@@ -1,7 +1,8 @@
-//! Names the ends of connections in a Kubernetes cluster.
+//! Names the ends of connections in a Kubernetes cluster, and whose metrics, spans and log records are.
 //!
 //! `Index` is what is known of the cluster's objects and of those that were there a moment ago, `Naming` the rule by which
-//! ends are named, `Namer` holds records until what they depend on is known: all three are state machines without I/O.
+//! ends are named, `Namer` holds records until what they depend on is known, `Resources` adds to data of OTLP what is known of its
+//! pod: all four are state machines without I/O.
 //! `Watches` speaks to the API server.
 
 #![forbid(unsafe_code)]
@@ -18,12 +19,18 @@ mod namer;
 mod naming;
 mod object;
 mod processor;
+mod resources;
 mod store;
 mod texts;
+#[cfg(test)]
+mod told;
 mod view;
 mod watch;
 
 pub use self::{
-    config::{Config, Extract, From, OwnerKind, Rule, Scope},
+    config::{
+        Association, Config, Extract, From, Metadata, OwnerKind, PodAttribute, Rule, Scope, Source,
+        SourceKind,
+    },
     factory::factory,
 };

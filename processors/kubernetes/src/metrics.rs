@@ -10,7 +10,9 @@ pub(crate) struct Instruments {
     pub(crate) unsettled_late: Counter,
     pub(crate) unsettled_full: Counter,
     pub(crate) failed_watches: Counter,
-    pub(crate) dropped_shutdown: Counter,
+    pub(crate) unknown_resources: Counter,
+    pub(crate) unreadable_requests: Counter,
+    dropped_shutdown: [Counter; 4],
     refused: Counter,
     connections: Gauge,
     entities: Gauge,
@@ -52,7 +54,19 @@ impl Instruments {
                 "Objects that are not known because `max_objects` of their kind are; each time that the API server tells of them.",
                 &[],
             ),
-            dropped_shutdown: telemetry.dropped_at_shutdown(Signal::Flows),
+            unknown_resources: telemetry.counter(
+                "ridley.kubernetes.unknown.resources",
+                "{resource}",
+                "Resources of metrics, spans and log records that nothing was added to, for no pod is known that they are of.",
+                &[],
+            ),
+            unreadable_requests: telemetry.counter(
+                "ridley.kubernetes.unreadable.requests",
+                "{request}",
+                "Batches of metrics, spans and log records that nothing was added to, for a resource in them is not as OTLP has it.",
+                &[],
+            ),
+            dropped_shutdown: Signal::ALL.map(|it| telemetry.dropped_at_shutdown(it)),
             connections: gauge(
                 "ridley.kubernetes.connections",
                 "{connection}",
@@ -68,6 +82,12 @@ impl Instruments {
                 "How long ago the API server was heard last of what it does not tell of now; 0 if it tells of all.",
             ),
         }
+    }
+
+    /// Counts what was held at the end.
+    pub(crate) fn drop_at_shutdown(&self, signal: Signal, n_items: u64) {
+        let counters = Signal::ALL.iter().zip(&self.dropped_shutdown);
+        counters.filter(|(it, _)| **it == signal).for_each(|(_, counter)| counter.add(n_items));
     }
 
     /// Counts what the naming did since the last call, and returns how many connections it has forgotten.

@@ -156,7 +156,8 @@ impl Namer {
         std::mem::take(&mut self.report)
     }
 
-    fn is_starting(&mut self, now: Instant) -> bool {
+    /// Returns whether everything is held, for not all objects have been told of.
+    pub(crate) fn is_starting(&mut self, now: Instant) -> bool {
         if self.starting_until.is_some_and(|until| until <= now) {
             self.starting_until = None;
             self.is_news = true;

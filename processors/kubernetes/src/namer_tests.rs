@@ -166,7 +166,7 @@ impl Holding {
             "status": { "phase": "Running", "startTime": "1970-01-01T00:00:00Z" },
         });
         let pod: PodView = serde_json::from_value(pod).unwrap();
-        let reading = Reading::new(Extraction::default(), Vec::new());
+        let reading = Reading::new(&Config::default(), Extraction::default());
         self.tell(Told::Pod(Change::Is(uid(n), pod.object(&reading).unwrap())));
     }
 

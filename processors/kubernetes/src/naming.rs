@@ -235,10 +235,11 @@ impl Ends {
         }
         if path.is_none() {
             let known = self.namespaces.get(netns).copied();
-            let pod_at = |index: &Index| index.tenants(place.address, place.at).find_map(Tenant::pod);
-            if let Some(uid) = known.or_else(|| pod_at(index))
-                && let Some(pod) = index.pod(uid).cloned()
-            {
+            let pod = match known {
+                Some(uid) => index.pod(uid),
+                None => index.pod_at(place.address, place.at),
+            };
+            if let Some(pod) = pod.cloned() {
                 return self.local_pod(index, &pod, place, command, patience);
             }
         }
@@ -282,8 +283,7 @@ impl Ends {
                 return self.behind(index, &service, patience);
             }
         }
-        let pod = index.tenants(address, at).find_map(Tenant::pod);
-        if let Some(pod) = pod.and_then(|uid| index.pod(uid).cloned()) {
+        if let Some(pod) = index.pod_at(address, at).cloned() {
             let service = port.and_then(|port| service_at(index, address, port));
             return self.pod(index, &pod, service, None, patience);
         }
@@ -434,20 +434,6 @@ impl Key {
             Self::Lost(uid) => lost(*uid),
             Self::Network(name) => Entity::new(name.clone(), kind::EXTERNAL),
         }
-    }
-}
-
-impl Tenant {
-    fn pod(&self) -> Option<Uid> {
-        if let Self::Pod(uid) = self { Some(*uid) } else { None }
-    }
-
-    fn service(&self) -> Option<&ObjectName> {
-        if let Self::Service(name) = self { Some(name) } else { None }
-    }
-
-    fn node(&self) -> Option<&Arc<str>> {
-        if let Self::Node(name) = self { Some(name) } else { None }
     }
 }
 

@@ -2,19 +2,14 @@
 
 use component_test::{FlowBuilder, flow};
 use model::CloseReason;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
 use crate::{
     config::{Extract, Rule},
-    extract::{Extraction, Tags},
-    store::Change,
-    view::{EndpointSliceView, NamespaceView, NodeView, OwnerView, PodView, Reading, ServiceView, View},
-    watch::owner_kinds,
+    told::{Cluster, LATER, controller, seconds, shop, target, time, uid},
+    view::{EndpointSliceView, NamespaceView, NodeView, OwnerView, PodView, ServiceView},
 };
-
-/// Seconds at which everything is there.
-const LATER: u64 = 1_000;
 
 #[test]
 fn both_ends_are_named_by_their_workloads() {
@@ -404,6 +399,22 @@ fn speed() {
     measure("of a pod to a Service", between(&to_service, false));
     measure("of a connection's first time", between(&to_pod, true));
     measure("of a connection that is known", between(&to_pod, true));
+
+    // In no order, so that what is looked at was in no cache.
+    let mut random = 1_u64;
+    let addresses: Vec<IpAddr> = (0..RECORDS)
+        .map(|_| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            pod_address(usize::try_from(random >> 33).unwrap() % PODS).parse().unwrap()
+        })
+        .collect();
+    let index = &cluster.naming.index;
+    let began = nanos_on_processor();
+    let found = addresses.iter().filter_map(|it| index.pod_at(*it, seconds(LATER)));
+    // What it is called must be read, too.
+    let n_bytes: usize = found.map(|it| it.name.name.len()).sum();
+    let nanos = (nanos_on_processor() - began) / RECORDS as u64;
+    println!("{nanos} ns for the pod of an address, whose names have {n_bytes} bytes");
 }
 
 /// Returns how long this thread has been on a processor, however busy the machine is.
@@ -468,62 +479,7 @@ fn large() -> Cluster {
     cluster
 }
 
-/// A cluster that is told of by hand.
-struct Cluster {
-    naming: Naming,
-    reading: Reading,
-    now: u64,
-}
-
 impl Cluster {
-    fn new(config: Config) -> Self {
-        let owners = owner_kinds(&config).into_iter().map(|it| (it.group, it.kind)).collect();
-        let reading = Reading::new(Extraction::new(&config.extract).unwrap(), owners);
-        Self { naming: Naming::new(&config), reading, now: LATER }
-    }
-
-    fn at(&mut self, now: u64) -> &mut Self {
-        self.now = now;
-        self
-    }
-
-    fn told<V: Told>(&mut self, object: Value) {
-        let view: V = serde_json::from_value(object).unwrap();
-        let key = view.key().unwrap();
-        let object = view.object(&self.reading).unwrap();
-        V::tell(&mut self.naming.index, Change::Is(key, object), seconds(self.now));
-    }
-
-    fn gone<V: Told>(&mut self, key: V::Key) {
-        V::tell(&mut self.naming.index, Change::Gone(key), seconds(self.now));
-    }
-
-    fn pod(&mut self, n: u128, name: &str, address: &str, since: u64, phase: &str, owner: Option<Value>) {
-        self.told::<PodView>(json!({
-            "metadata": { "uid": uid(n).to_string(), "namespace": "shop", "name": name,
-                "ownerReferences": owner.into_iter().collect::<Vec<_>>() },
-            "spec": { "nodeName": if address.starts_with("10.244.1.") { "kn1" } else { "kn2" }, "containers": [{}] },
-            "status": { "phase": phase, "podIPs": [{ "ip": address }], "startTime": time(since) },
-        }));
-    }
-
-    fn service(&mut self, name: &str, namespace: &str, spec: Value) {
-        self.told::<ServiceView>(json!({
-            "metadata": { "name": name, "namespace": namespace, "creationTimestamp": time(1) },
-            "spec": spec,
-            "status": { "loadBalancer": { "ingress": [{ "ip": "203.0.113.5" }] } },
-        }));
-    }
-
-    /// Endpoints of the Service `db`.
-    fn slice(&mut self, endpoints: Value) {
-        self.told::<EndpointSliceView>(json!({
-            "metadata": { "name": "db-1", "namespace": "shop", "labels": { "kubernetes.io/service-name": "db" } },
-            "endpoints": endpoints,
-            "ports": [{ "port": 8080, "protocol": "TCP" }],
-        }));
-    }
-
     fn name(&mut self, flow: &mut Flow, patience: Patience) -> Result<(), Untold> {
         self.naming.name(flow, patience)
     }
@@ -532,84 +488,6 @@ impl Cluster {
         let mut flow = flow.into();
         self.name(&mut flow, patience).unwrap_or_else(|_| panic!("not told: {flow:#?}"));
         [&flow.client, &flow.server].map(|it| text(it.entity.as_deref().unwrap()))
-    }
-}
-
-/// How a kind of objects is told to the index.
-trait Told: View {
-    fn tell(index: &mut Index, change: Change<Self::Key, Self::Object>, now: UnixNanos);
-}
-
-impl Told for PodView {
-    fn tell(index: &mut Index, change: Change<Uid, Arc<Pod>>, now: UnixNanos) {
-        index.on_pod(change, now);
-    }
-}
-
-impl Told for OwnerView {
-    fn tell(index: &mut Index, change: Change<Uid, Self::Object>, _now: UnixNanos) {
-        index.on_owner(0, change);
-    }
-}
-
-impl Told for ServiceView {
-    fn tell(index: &mut Index, change: Change<ObjectName, Self::Object>, now: UnixNanos) {
-        index.on_service(change, now);
-    }
-}
-
-impl Told for EndpointSliceView {
-    fn tell(index: &mut Index, change: Change<ObjectName, Self::Object>, _now: UnixNanos) {
-        index.on_slice(change);
-    }
-}
-
-impl Told for NodeView {
-    fn tell(index: &mut Index, change: Change<Arc<str>, Arc<Node>>, now: UnixNanos) {
-        index.on_node(change, now);
-    }
-}
-
-/// Two nodes, a Deployment `web` on the one, a StatefulSet `db` behind a Service on the other.
-impl Told for NamespaceView {
-    fn tell(index: &mut Index, change: Change<Arc<str>, Tags>, _now: UnixNanos) {
-        index.on_namespace(change);
-    }
-}
-
-fn shop() -> Cluster {
-    let mut cluster = Cluster::new(Config { node: Some("kn1".to_owned()), ..Config::default() });
-    cluster.fill();
-    cluster
-}
-
-impl Cluster {
-    fn fill(&mut self) {
-        for (name, address, network, zone) in
-            [("kn1", "192.0.2.1", "10.244.1.0/24", "a"), ("kn2", "192.0.2.2", "10.244.2.0/24", "b")]
-        {
-            self.told::<NodeView>(json!({
-            "metadata": { "name": name, "labels": { "topology.kubernetes.io/zone": zone, "topology.kubernetes.io/region": "eu" } },
-            "spec": { "podCIDRs": [network] },
-            "status": { "addresses": [{ "type": "InternalIP", "address": address }, { "type": "Hostname", "address": name }] },
-        }));
-        }
-        self.told::<OwnerView>(json!({
-            "metadata": { "uid": uid(10).to_string(), "namespace": "shop", "name": "web-6f",
-                "ownerReferences": [controller("apps/v1", "Deployment", "web", 11)] },
-        }));
-        self.pod(
-            1,
-            "web-6f-1",
-            "10.244.1.5",
-            1,
-            "Running",
-            Some(controller("apps/v1", "ReplicaSet", "web-6f", 10)),
-        );
-        self.pod(2, "db-0", "10.244.2.7", 1, "Running", Some(controller("apps/v1", "StatefulSet", "db", 20)));
-        let ports = json!([{ "port": 80, "nodePort": 30080, "protocol": "TCP" }, { "port": 53, "nodePort": 30081, "protocol": "UDP" }]);
-        self.service("db", "shop", json!({ "clusterIPs": ["10.96.0.9"], "ports": ports }));
-        self.slice(json!([{ "addresses": ["10.244.2.7"], "targetRef": target(2) }]));
     }
 }
 
@@ -623,29 +501,8 @@ fn from_web(server: &str) -> FlowBuilder {
     unseen().client("10.244.1.5:40000").server(server).cgroup(&cgroup(1))
 }
 
-fn controller(api_version: &str, kind: &str, name: &str, n: u128) -> Value {
-    json!({ "apiVersion": api_version, "kind": kind, "name": name, "uid": uid(n).to_string(), "controller": true })
-}
-
-fn target(n: u128) -> Value {
-    json!({ "kind": "Pod", "uid": uid(n).to_string() })
-}
-
 fn cgroup(n: u128) -> String {
     format!("/kubepods/burstable/pod{}/{:064x}", uid(n), n)
-}
-
-fn uid(n: u128) -> Uid {
-    Uid::parse(&format!("{n:032x}")).unwrap()
-}
-
-fn time(secs: u64) -> String {
-    let (hours, minutes, seconds) = (secs / 3_600, secs / 60 % 60, secs % 60);
-    format!("1970-01-01T{hours:02}:{minutes:02}:{seconds:02}Z")
-}
-
-const fn seconds(secs: u64) -> UnixNanos {
-    UnixNanos(secs * 1_000_000_000)
 }
 
 fn text(entity: &Entity) -> String {

@@ -46,10 +46,32 @@ pub(crate) struct Pod {
     pub(crate) since: UnixNanos,
     /// Who controls it.
     pub(crate) owner: Option<Owner>,
+    /// Its containers, if somebody wants to know.
+    pub(crate) containers: Box<[ContainerId]>,
     /// What it calls itself for OpenTelemetry.
     pub(crate) service: ServiceIdentity,
     /// Labels and annotations that the configuration asks for, by the name that it gives them.
     pub(crate) tags: Tags,
+}
+
+/// The id of a container, which all runtimes write as 64 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ContainerId([u64; 4]);
+
+impl ContainerId {
+    /// Reads an id, also as the API server has it, with its runtime: `containerd://<id>`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        const DIGITS: usize = 16;
+        let id = text.split_once("://").map_or(text, |(_, id)| id).as_bytes();
+        if id.len() != 4 * DIGITS || !id.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        let mut parts = [0; 4];
+        for (part, digits) in parts.iter_mut().zip(id.chunks_exact(DIGITS)) {
+            *part = u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(Self(parts))
+    }
 }
 
 /// `service.name` and `service.namespace`, as far as labels and annotations tell them.

@@ -1,20 +1,22 @@
 //! The run loop: only this file awaits, but for the watches.
 
 use std::{
+    collections::VecDeque,
     future::pending,
     mem,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use component::{BoxError, BoxFuture, Episode, EpisodeChange, ErrorChain, Input, Output, Processor};
-use model::{Batch, Flows, Listeners, UnixNanos};
+use model::{Batch, Flows, Listeners, Signal, UnixNanos};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     heard::Heard,
     metrics::Instruments,
     namer::{Named, Namer, Report},
+    resources::Resources,
     watch::{Told, Watches},
 };
 
@@ -35,6 +37,10 @@ const MAX_TOLD: usize = 1_000;
 pub(crate) struct KubernetesProcessor {
     namer: Namer,
     named: Named,
+    resources: Resources,
+    /// Metrics, spans and log records that wait for all objects, so many items at most.
+    early: VecDeque<Batch>,
+    max_early: u64,
     watches: Watches,
     heard: Heard,
     instruments: Instruments,
@@ -49,17 +55,27 @@ enum Event {
 }
 
 impl KubernetesProcessor {
-    pub(crate) fn new(namer: Namer, watches: Watches, heard: Heard, instruments: Instruments) -> Self {
+    pub(crate) fn new(
+        namer: Namer,
+        resources: Resources,
+        max_early: u64,
+        watches: Watches,
+        heard: Heard,
+        instruments: Instruments,
+    ) -> Self {
         let (forgetting, failing) = (Episode::new(QUIET), Episode::new(WELL));
-        Self { namer, named: Named::default(), watches, heard, instruments, forgetting, failing }
+        let (named, early) = (Named::default(), VecDeque::new());
+        Self { namer, named, resources, early, max_early, watches, heard, instruments, forgetting, failing }
     }
 
     async fn drive(mut self, mut input: Input, output: Output) -> Result<(), BoxError> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_closed = false;
-        while !is_closed || self.namer.n_held() > 0 {
-            let event = self.next((!is_closed).then_some(&mut input), &mut ticks).await;
+        while !is_closed || self.namer.n_held() > 0 || !self.early.is_empty() {
+            // Whoever sends more meanwhile is told to wait.
+            let takes_more = !is_closed && self.n_early() < self.max_early;
+            let event = self.next(takes_more.then_some(&mut input), &mut ticks).await;
             let now = Instant::now().into_std();
             match event {
                 Event::Told(told) => self.take(told),
@@ -74,7 +90,7 @@ impl KubernetesProcessor {
                     }
                 }
                 Event::Batch(Some(batch @ (Batch::Metrics(_) | Batch::Traces(_) | Batch::Logs(_)))) => {
-                    output.send(batch).await?;
+                    self.early.push_back(batch);
                 }
                 Event::Batch(None) => {
                     is_closed = true;
@@ -85,8 +101,39 @@ impl KubernetesProcessor {
             self.namer.wake(now, wall(), &mut self.named);
             self.update();
             self.send(&output).await?;
+            if !self.namer.is_starting(now) {
+                self.send_resources(&output).await?;
+            }
         }
         Ok(())
+    }
+
+    /// Sends metrics, spans and log records, with what is known of whose they are. What is not sent yet if it is cancelled is counted
+    /// in the end.
+    async fn send_resources(&mut self, output: &Output) -> Result<(), BoxError> {
+        while let Some(mut batch) = self.early.pop_front() {
+            let Self { resources, namer, .. } = self;
+            let (index, at) = (&mut namer.naming.index, wall());
+            let named = match &mut batch {
+                Batch::Metrics(metrics) => resources.name(metrics, index, at),
+                Batch::Traces(traces) => resources.name(traces, index, at),
+                Batch::Logs(logs) => resources.name(logs, index, at),
+                Batch::Flows(_) | Batch::Listeners(_) => Ok(0),
+            };
+            match named {
+                Ok(n_unknown) => self.instruments.unknown_resources.add(n_unknown),
+                Err(error) => {
+                    self.instruments.unreadable_requests.add(1);
+                    debug!(error = %ErrorChain(&error), "a resource cannot be read");
+                }
+            }
+            output.send(batch).await?;
+        }
+        Ok(())
+    }
+
+    fn n_early(&self) -> u64 {
+        self.early.iter().map(Batch::n_items).sum()
     }
 
     /// Sends what has names. What is not sent yet if it is cancelled is counted in the end.
@@ -164,7 +211,10 @@ impl Drop for KubernetesProcessor {
     fn drop(&mut self) {
         let Named { flows, listeners } = &self.named;
         let n_left = self.namer.n_held() + flows.len() + listeners.len();
-        self.instruments.dropped_shutdown.add(n_left as u64);
+        self.instruments.drop_at_shutdown(Signal::Flows, n_left as u64);
+        for batch in &self.early {
+            self.instruments.drop_at_shutdown(batch.signal(), batch.n_items());
+        }
     }
 }
 

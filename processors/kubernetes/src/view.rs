@@ -8,9 +8,11 @@ use model::{UnixNanos, cgroup::Uid};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use crate::{
+    Config, PodAttribute,
     extract::{Extraction, Tags},
-    object::{Endpoint, EndpointSlice, Node, ObjectName, Owner, Pod, Service, ServiceIdentity},
+    object::{ContainerId, Endpoint, EndpointSlice, Node, ObjectName, Owner, Pod, Service, ServiceIdentity},
     texts::Texts,
+    watch::owner_kinds,
 };
 
 /// The kubelet writes the uid that it gives a static pod into this annotation of the pod's mirror in the API server.
@@ -50,12 +52,17 @@ pub(crate) struct Reading {
     extraction: Extraction,
     /// API group and kind of objects that control others and are watched for it.
     owners: Vec<(String, String)>,
+    /// Whether somebody wants to know which containers a pod has.
+    wants_containers: bool,
     texts: Texts,
 }
 
 impl Reading {
-    pub(crate) fn new(extraction: Extraction, owners: Vec<(String, String)>) -> Self {
-        Self { extraction, owners, texts: Texts::default() }
+    pub(crate) fn new(config: &Config, extraction: Extraction) -> Self {
+        let owners = owner_kinds(config).into_iter().map(|it| (it.group, it.kind)).collect();
+        let mut sources = config.pod_association.iter().flat_map(|it| &it.sources);
+        let wants_containers = sources.any(|it| it.name == Some(PodAttribute::Container));
+        Self { extraction, owners, wants_containers, texts: Texts::default() }
     }
 
     pub(crate) fn wants_namespaces(&self) -> bool {
@@ -156,6 +163,16 @@ struct PodStatus {
     #[serde(rename = "podIPs")]
     pod_ips: Vec<PodIp>,
     start_time: Option<Time>,
+    container_statuses: Vec<ContainerStatus>,
+    init_container_statuses: Vec<ContainerStatus>,
+    ephemeral_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerStatus {
+    #[serde(rename = "containerID")]
+    id: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -187,7 +204,16 @@ impl View for PodView {
             .collect();
         host_ports.sort_unstable();
         host_ports.dedup();
-        let PodStatus { phase, pod_ips, start_time } = status;
+        let PodStatus {
+            phase,
+            pod_ips,
+            start_time,
+            container_statuses,
+            init_container_statuses,
+            ephemeral_container_statuses,
+        } = status;
+        let statuses = [container_statuses, init_container_statuses, ephemeral_container_statuses];
+        let ids = statuses.iter().flatten().filter_map(|it| ContainerId::parse(it.id.as_deref()?));
         let manifest = metadata.annotations.as_ref().and_then(|it| it.get(STATIC_POD_UID));
         Some(Arc::new(Pod {
             uid,
@@ -202,6 +228,7 @@ impl View for PodView {
             is_over: matches!(phase.as_deref(), Some("Succeeded" | "Failed")),
             since: unix(start_time.as_ref().or(metadata.creation_timestamp.as_ref())),
             owner: owner(&metadata, reading),
+            containers: ids.filter(|_| reading.wants_containers).collect(),
             service: ServiceIdentity::of(&metadata, reading),
             tags: reading.extraction.of_pod(&metadata, &reading.texts),
             name,
