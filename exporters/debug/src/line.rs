@@ -1,6 +1,6 @@
 //! Writes a flow record as a line.
 
-use model::{Begin, End, Endpoint, Flow, Listener};
+use model::{Begin, End, Endpoint, Flow, Listener, Observer};
 
 use crate::text;
 
@@ -15,6 +15,7 @@ pub(crate) fn line(flow: &Flow) -> String {
         started: _,
         interval,
         other_is_observed: _,
+        is_joined,
         begin,
         end,
         before: _,
@@ -25,14 +26,18 @@ pub(crate) fn line(flow: &Flow) -> String {
         server_handshake,
         local: _,
     } = flow;
+    let by = match observer {
+        _ if *is_joined => "both ends",
+        Observer::Client => "the client",
+        Observer::Server => "the server",
+    };
     let mut line = format!(
-        "{} {} {} -> {} {} seen by the {}",
+        "{} {} {} -> {} {} seen by {by}",
         text::time_of_day(interval.end),
         transport.as_str(),
         endpoint(client),
         endpoint(server),
         state(*begin, *end),
-        observer.as_str(),
     );
     let mut add = |name: &str, value: String| line += &format!(", {name} {value}");
     for (name, traffic) in [("request", request), ("response", response)] {
@@ -124,7 +129,7 @@ mod tests {
     use std::time::Duration;
 
     use component_test::{FlowBuilder, flow, listener};
-    use model::{CloseReason, Entity, FailureReason, Observer, Traffic, kind};
+    use model::{CloseReason, Entity, FailureReason, Traffic, kind};
 
     use super::*;
 
@@ -134,6 +139,11 @@ mod tests {
             flow().interval(0, 1),
             "00:00:01 tcp 10.0.0.1:40000 -> 10.0.0.2:80 open seen by the client, id ID",
         );
+    }
+
+    #[test]
+    fn a_record_of_both_ends_says_so() {
+        check(flow().joined(), "00:00:00 tcp 10.0.0.1:40000 -> 10.0.0.2:80 open seen by both ends, id ID");
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub fn flow() -> FlowBuilder {
         started: None,
         interval: Interval::default(),
         other_is_observed: false,
+        is_joined: false,
         begin: None,
         end: None,
         before: None,
@@ -43,6 +44,13 @@ impl FlowBuilder {
     #[must_use]
     pub fn other_is_observed(mut self) -> Self {
         self.0.other_is_observed = true;
+        self
+    }
+
+    /// Both ends reported it, and this is the one record of the two.
+    #[must_use]
+    pub fn joined(mut self) -> Self {
+        self.0.is_joined = true;
         self
     }
 

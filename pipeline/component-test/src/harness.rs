@@ -4,7 +4,7 @@ use component::{
     BoxError, Closed, Context, Created, ErrorChain, Factory, Id, Input, Kind, Notices, Output, Registry,
     ShutdownTrigger, channel,
 };
-use model::{Batch, Flows};
+use model::{Batch, Flows, Signal};
 use tokio::{
     task::{JoinError, JoinHandle},
     time::{self, Instant},
@@ -88,7 +88,18 @@ impl Harness {
         yaml: &str,
         capacity: usize,
     ) -> Result<Self, BoxError> {
-        Self::assemble(factory, yaml, capacity, false).await
+        Self::assemble(factory, yaml, capacity, false, None).await
+    }
+
+    /// As [`Harness::start`], with channels of `capacity` batches, and an output that takes one signal only: a pipeline of
+    /// another begins nowhere.
+    ///
+    /// # Panics
+    ///
+    /// If the settings are refused or the component cannot be created.
+    pub async fn start_only(factory: &Factory, yaml: &str, signal: Signal, capacity: usize) -> Self {
+        let assembled = Self::assemble(factory, yaml, capacity, false, Some(signal)).await;
+        assembled.unwrap_or_else(|err| refused(factory, &err))
     }
 
     /// As [`Harness::start`], with an output that never takes anything: the component waits for room.
@@ -97,7 +108,7 @@ impl Harness {
     ///
     /// If the settings are refused or the component cannot be created.
     pub async fn start_blocked(factory: &Factory, yaml: &str) -> Self {
-        Self::assemble(factory, yaml, CAPACITY, true).await.unwrap_or_else(|err| refused(factory, &err))
+        Self::assemble(factory, yaml, CAPACITY, true, None).await.unwrap_or_else(|err| refused(factory, &err))
     }
 
     async fn assemble(
@@ -105,6 +116,7 @@ impl Harness {
         yaml: &str,
         capacity: usize,
         is_blocked: bool,
+        only: Option<Signal>,
     ) -> Result<Self, BoxError> {
         let settings = match settings(factory, yaml) {
             Ok(settings) => settings,
@@ -134,6 +146,10 @@ impl Harness {
             let filler = Output::new(vec![sender.clone()], &test);
             filler.send(Batch::Flows(Flows::default())).await?;
         }
+        let sender = match only {
+            Some(signal) => sender.only(signal),
+            None => sender,
+        };
         let own_output = || Output::new(vec![sender], &telemetry);
 
         let (input, output, task) = match created {

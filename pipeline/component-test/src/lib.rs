@@ -1,13 +1,15 @@
 //! Fakes, and the compliance check that every component runs.
 //!
 //! [`Harness`] runs one component between channels that the test holds. [`Compliance`] is the list of what is expected
-//! of every component, whatever it does. [`flow`] builds flow records in a line, [`listener`] reports on listening sockets.
+//! of every component, whatever it does. [`flow`] builds flow records in a line, [`listener`] reports on listening sockets;
+//! [`any_flow`] and [`any_listener`] are for properties.
 //!
 //! Tests run under paused time (`#[tokio::test(start_paused = true)]`) unless the component talks to real sockets.
 //! Helpers panic with a message about what the component did wrong: they are of use in tests only.
 
 #![forbid(unsafe_code)]
 
+mod any;
 mod compliance;
 pub mod fakes;
 mod flow;
@@ -18,6 +20,7 @@ mod points;
 mod yaml;
 
 pub use self::{
+    any::{any_flow, any_listener},
     compliance::Compliance,
     flow::{FlowBuilder, flow, flows},
     harness::{Harness, Outcome},

@@ -37,6 +37,10 @@ pub struct Flow {
     /// report then counts once.
     #[serde(default, skip_serializing_if = "is_false")]
     pub other_is_observed: bool,
+    /// Whether both ends reported the connection, and what the record says of the server is what the server's own observer says:
+    /// `join` has made one record of two.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_joined: bool,
     /// Set on the first record of a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begin: Option<Begin>,

@@ -12,17 +12,28 @@ pub struct ConnectionId(u64);
 impl ConnectionId {
     /// Computes the id from the initial sequence numbers of the client and of the server.
     ///
-    /// The mixing is a bijection (the finalizer of MurmurHash3): it loses nothing, and spreads the id evenly, so
-    /// that it can serve as a trace id and as a shard key.
+    /// The mixing is a bijection: it loses nothing, and spreads the id evenly, so that it can serve as a trace id and as a
+    /// shard key.
     pub const fn from_sequence_numbers(client: u32, server: u32) -> Self {
-        let mut x = (client as u64) << 32 | server as u64;
-        x ^= x >> 33;
-        x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
-        x ^= x >> 33;
-        x = x.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        x ^= x >> 33;
-        Self(x)
+        Self(mix((client as u64) << 32 | server as u64))
     }
+
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn of_number(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// Spreads a number evenly, without loss: the finalizer of MurmurHash3.
+pub(crate) const fn mix(mut x: u64) -> u64 {
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    x ^ x >> 33
 }
 
 impl fmt::Display for ConnectionId {

@@ -19,6 +19,7 @@ mod receipt;
 mod splice;
 mod split;
 mod time;
+mod trace;
 mod wire;
 
 pub use self::{
@@ -38,5 +39,6 @@ pub use self::{
     splice::{ResourceAttributes, ResourceView},
     split::{MaxSize, split},
     time::{Interval, UnixNanos},
+    trace::{SpanId, TraceId},
     wire::Malformed,
 };

@@ -18,6 +18,7 @@ pub(crate) fn factories() -> Vec<Factory> {
         batch_processor::factory(),
         // Connectors
         links_connector::factory(),
+        spans_connector::factory(),
         // Exporters
         prometheus_exporter::factory(),
         prometheusremotewrite_exporter::factory(),

@@ -206,6 +206,7 @@ impl Entry {
         self.release(step);
         if let Some(Decision::Paired { server }) = &self.decision {
             flow.server = server.clone();
+            flow.is_joined = true;
         }
         let other = self.other_side(flow.observer);
         if flow.end.is_none() || other.end.is_some() {

@@ -15,6 +15,7 @@ pub(crate) fn append(earlier: &mut Flow, later: Flow) {
         started,
         interval,
         other_is_observed,
+        is_joined,
         begin,
         end,
         before,
@@ -28,6 +29,7 @@ pub(crate) fn append(earlier: &mut Flow, later: Flow) {
     earlier.started = earlier.started.or(started);
     earlier.interval = Interval { start: earlier.interval.start, end: interval.end };
     earlier.other_is_observed |= other_is_observed;
+    earlier.is_joined |= is_joined;
     earlier.begin = earlier.begin.or(begin);
     // What ends again has not been counted as ended if the record that says so is this one.
     earlier.end = if end == Some(End::Again) { earlier.end.or(end) } else { end.or(earlier.end) };

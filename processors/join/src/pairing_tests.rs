@@ -123,6 +123,25 @@ fn retransmissions_come_from_the_end_that_sent() {
     );
 }
 
+/// Whoever makes something of each end must know of which ends a record tells.
+#[test]
+fn what_both_ends_reported_is_marked() {
+    let are_joined = |script: &[(u64, FlowBuilder)]| -> Vec<bool> {
+        let script: Vec<_> = script.iter().map(|(at, flow)| (*at, flow.clone().build())).collect();
+        run(&script).0.iter().map(|(_, flow)| flow.is_joined).collect()
+    };
+    let closed = |end: FlowBuilder| end.closed(CloseReason::Normal);
+    let both = [
+        (0, client().opened(100)),
+        (10, server().opened(100)),
+        (20, client()),
+        (30, closed(client())),
+        (40, closed(server())),
+    ];
+    assert_eq!(are_joined(&both), [true; 3]);
+    assert_eq!(are_joined(&[(0, client().opened(100)), (5_000, closed(client()))]), [false; 2]);
+}
+
 /// Only the receiver knows what came out of order, and only the server how long the client took to answer.
 #[test]
 fn what_only_one_end_knows_is_joined() {
@@ -502,7 +521,7 @@ fn a_connection_that_is_condensed_while_it_closes_counts_once() {
     for n in 2..=3 {
         pairing.push(client().id(n).opened(100).build(), now, &mut out);
     }
-    assert_eq!(out, [client().id(1).closed(CloseReason::Normal).build()]);
+    assert_eq!(out, [client().id(1).joined().closed(CloseReason::Normal).build()]);
     pairing.push(server().id(1).closed(CloseReason::Normal).build(), now, &mut out);
     assert_eq!(out.len(), 1);
 }
@@ -552,7 +571,7 @@ fn a_batch_is_taken_servers_first() {
         let records = vec![client().build(), server().response_traffic(resent(segments)).build()];
         pairing.push_batch(Flows { records }, now, &mut out);
     }
-    assert_eq!(out, [client().build(), client().response_traffic(resent(3)).build()]);
+    assert_eq!(out, [client().joined().build(), client().joined().response_traffic(resent(3)).build()]);
 }
 
 proptest! {
@@ -824,7 +843,9 @@ fn check(script: &[(u64, FlowBuilder)], expected: &[(u64, FlowBuilder)]) {
     let built = |it: &[(u64, FlowBuilder)]| -> Vec<(u64, Flow)> {
         it.iter().map(|(at, flow)| (*at, flow.clone().build())).collect()
     };
-    let (found, report) = run(&built(script));
+    let (mut found, report) = run(&built(script));
+    // A test of its own says which are marked as joined.
+    found.iter_mut().for_each(|(_, flow)| flow.is_joined = false);
     assert_eq!(found, built(expected));
     assert_eq!(found.len() as u64 + report.merged, script.len() as u64, "records in, and out or merged");
 }

@@ -301,6 +301,7 @@ impl Connection {
             started: *started,
             interval: Interval { start: self.reported_at.min(self.observed_at), end: self.observed_at },
             other_is_observed: false,
+            is_joined: false,
             begin: self.begin.take(),
             end,
             before: is_found_now.then_some(before),

@@ -155,6 +155,7 @@ impl Tracker {
             started: None,
             interval: Interval { start: moment.wall_at(since), end },
             other_is_observed: false,
+            is_joined: false,
             begin: None,
             end: Some(End::Failed(failure_reason(socket))),
             before: None,
