@@ -1,5 +1,6 @@
-use component::{BoxError, BoxFuture, Context, Counter, Exporter, Input};
+use component::{BoxError, BoxFuture, Context, Exporter, Input};
 use delivery::{Delivery, Request, Send, Verdict, own_resource};
+use flow_records::{encode_flows, encode_listeners};
 use model::{Batch, Signal};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse},
@@ -14,7 +15,6 @@ pub(crate) struct OtlpExporter {
     delivery: Delivery<Server>,
     /// Of whom is what this process made itself.
     own: Resource,
-    wrong_signal: Counter,
 }
 
 #[derive(Debug)]
@@ -31,24 +31,21 @@ impl OtlpExporter {
         };
         let Config { sending_queue, retry_on_failure, .. } = config;
         let delivery = Delivery::open(server, sending_queue, retry_on_failure, context).await?;
-        let wrong_signal = context.telemetry.dropped(Signal::Flows, "wrong_signal");
-        Ok(Self { delivery, own: own_resource(), wrong_signal })
+        Ok(Self { delivery, own: own_resource() })
     }
 }
 
 impl Exporter for OtlpExporter {
     fn run(self: Box<Self>, input: Input) -> BoxFuture<Result<(), BoxError>> {
         Box::pin(async move {
-            let Self { delivery, own, wrong_signal } = *self;
+            let Self { delivery, own } = *self;
             let request = |batch: &Batch| {
                 let (payload, space) = match batch {
                     Batch::Metrics(metrics) => (metrics.encode(&own), metrics.space()),
                     Batch::Traces(traces) => (traces.encode(&own), traces.space()),
                     Batch::Logs(logs) => (logs.encode(&own), logs.space()),
-                    Batch::Flows(_) | Batch::Listeners(_) => {
-                        wrong_signal.add(batch.n_items());
-                        return None;
-                    }
+                    Batch::Flows(flows) => (encode_flows(flows).encode(&own), None),
+                    Batch::Listeners(listeners) => (encode_listeners(listeners).encode(&own), None),
                 };
                 Some(Request {
                     signal: batch.signal(),
@@ -60,6 +57,14 @@ impl Exporter for OtlpExporter {
             delivery.run(input, request).await;
             Ok(())
         })
+    }
+}
+
+/// Returns the signal of OTLP that another travels as.
+pub(crate) const fn carrier(signal: Signal) -> Signal {
+    match signal {
+        Signal::Flows => Signal::Logs,
+        Signal::Metrics | Signal::Traces | Signal::Logs => signal,
     }
 }
 

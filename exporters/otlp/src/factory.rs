@@ -5,8 +5,8 @@ use crate::{Config, exporter::OtlpExporter};
 
 /// Makes `otlp` exporters.
 pub fn factory() -> Factory {
-    Factory::exporter("otlp", &[Signal::Metrics, Signal::Traces, Signal::Logs], create)
-        .with_summary("sends metrics, spans and log records by OTLP, over gRPC or HTTP")
+    Factory::exporter("otlp", &Signal::ALL, create)
+        .with_summary("sends metrics, spans, log records and flow records by OTLP, over gRPC or HTTP")
         .with_stability(Stability::Alpha)
 }
 

@@ -81,8 +81,7 @@ fn path(signal: Signal) -> PathAndQuery {
     PathAndQuery::from_static(match signal {
         Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
         Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-        Signal::Flows => unreachable!("flow records have no service"),
+        Signal::Flows | Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
     })
 }
 

@@ -19,7 +19,10 @@ use prost::Message;
 use tls::{Client, Versions};
 use tokio::time::timeout;
 
-use crate::{Compression, Config, Encoding, exporter::taken};
+use crate::{
+    Compression, Config, Encoding,
+    exporter::{carrier, taken},
+};
 
 /// zstd's own default.
 const ZSTD_LEVEL: i32 = 3;
@@ -84,7 +87,7 @@ impl Http {
         };
         let mut post = http::Request::new(Full::new(body));
         *post.method_mut() = Method::POST;
-        *post.uri_mut() = format!("{}/v1/{}", self.endpoint, request.signal).parse()?;
+        *post.uri_mut() = format!("{}/v1/{}", self.endpoint, carrier(request.signal)).parse()?;
         *post.headers_mut() = self.headers.clone();
         if let Some(credentials) = &self.credentials {
             post.headers_mut().insert(AUTHORIZATION, credentials.header());
@@ -124,8 +127,7 @@ fn message_of(signal: Signal) -> &'static schema::Message {
     match signal {
         Signal::Metrics => &schema::METRICS,
         Signal::Traces => &schema::TRACES,
-        Signal::Logs => &schema::LOGS,
-        Signal::Flows => unreachable!("flow records have no path"),
+        Signal::Flows | Signal::Logs => &schema::LOGS,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sends metrics, spans and log records by OTLP, over gRPC or HTTP.
+//! Sends metrics, spans, log records and flow records by OTLP, over gRPC or HTTP.
 //!
 //! `delivery` has the queue and decides what is sent again; here is what a request is on the wire, and what the server's
 //! answers mean by the specification of OTLP.

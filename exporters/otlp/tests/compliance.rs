@@ -1,7 +1,7 @@
 //! What is expected of every component.
 
 use bytes::Bytes;
-use component_test::{Compliance, points};
+use component_test::{Compliance, flow, flows, listener, listeners, points};
 use model::{Batch, Logs, Traces};
 
 /// Nobody listens there, and nothing is sent again.
@@ -15,6 +15,8 @@ async fn complies() {
         .input(points(3))
         .input(Batch::Traces(Traces::from_encoded(one.clone()).unwrap()))
         .input(Batch::Logs(Logs::from_encoded(one).unwrap()))
+        .input(flows([flow()]))
+        .input(listeners([listener()]))
         .check()
         .await;
 }

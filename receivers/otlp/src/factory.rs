@@ -5,8 +5,8 @@ use crate::{Config, receiver::OtlpReceiver};
 
 /// Makes `otlp` receivers.
 pub fn factory() -> Factory {
-    Factory::receiver("otlp", &[Signal::Metrics, Signal::Traces, Signal::Logs], create)
-        .with_summary("takes metrics, spans and log records by OTLP, over gRPC and HTTP")
+    Factory::receiver("otlp", &Signal::ALL, create)
+        .with_summary("takes metrics, spans, log records and flow records by OTLP, over gRPC and HTTP")
         .with_stability(Stability::Alpha)
 }
 

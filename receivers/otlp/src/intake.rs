@@ -4,15 +4,16 @@ use auth::Guard;
 use axum::body::Body;
 use bytes::Bytes;
 use component::Output;
+use flow_records::{Decoded, Decoder};
 use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use model::{Batch, Malformed, Otlp, OtlpData, Receipt, Signal, Space};
+use model::{Batch, Logs, Malformed, Otlp, OtlpData, Receipt, Signal, Space};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot},
     time::timeout,
 };
 
-use crate::metrics::Instruments;
+use crate::{metrics::Instruments, records::batches};
 
 /// How long a sender waits for its answer at most: clients wait for ten seconds, mostly.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -37,6 +38,8 @@ pub(crate) struct Intake {
     pub(crate) max_request_size: usize,
     budget: Arc<Semaphore>,
     reading: Semaphore,
+    /// Whoever has it is the one whose flow records are handed on.
+    decoder: Arc<Mutex<Decoder>>,
     pub(crate) instruments: Arc<Instruments>,
 }
 
@@ -136,6 +139,7 @@ impl Intake {
             max_request_size,
             budget: Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS))),
             reading: Semaphore::new(MAX_READING),
+            decoder: Arc::default(),
             instruments: Arc::new(instruments),
         }
     }
@@ -184,7 +188,7 @@ impl Intake {
         let taken = match signal {
             Signal::Metrics => self.hand_on(request, peer, Batch::Metrics).await,
             Signal::Traces => self.hand_on(request, peer, Batch::Traces).await,
-            Signal::Logs => self.hand_on(request, peer, Batch::Logs).await,
+            Signal::Logs => self.take_logs(request, peer).await,
             Signal::Flows => Err(Refusal::NoPipeline(signal)),
         };
         match &taken {
@@ -192,6 +196,57 @@ impl Intake {
             Err(refusal) => self.instruments.refused(refusal),
         }
         taken
+    }
+
+    /// Hands log records on to a pipeline of logs, and what flow records are among them to one of flows.
+    async fn take_logs(self: &Arc<Self>, request: Bytes, peer: Option<IpAddr>) -> Result<(), Refusal> {
+        let has_both = self.output.takes(Signal::Flows) && self.output.takes(Signal::Logs);
+        if has_both {
+            // First, for it may not be taken: then all is sent again, and flow records must not count twice.
+            self.hand_on(request.clone(), peer, Batch::Logs).await?;
+        } else if !self.output.takes(Signal::Flows) {
+            return self.hand_on(request, peer, Batch::Logs).await;
+        }
+        self.hand_on_records(request, has_both).await
+    }
+
+    /// Reads flow records and hands them on. The answer does not wait for that: a sender whose patience ends would send them
+    /// again, and they would count twice.
+    async fn hand_on_records(self: &Arc<Self>, request: Bytes, others_go_on: bool) -> Result<(), Refusal> {
+        if request.len() > self.max_request_size {
+            return Err(Refusal::TooLarge(self.max_request_size));
+        }
+        let size = request.len();
+        let logs = Logs::from_encoded(request)?;
+        let room = self.room(size + OVERHEAD)?;
+        // One request after the other, for the order of a connection's records.
+        let turn = timeout(PATIENCE, Arc::clone(&self.decoder).lock_owned()).await;
+        let mut decoder = turn.map_err(|_elapsed| Refusal::Busy)?;
+        if !self.output.has_room(Signal::Flows) {
+            return Err(Refusal::Busy);
+        }
+        let decoded = match decoder.decode(&logs) {
+            Ok(decoded) => decoded,
+            // It was taken as it came.
+            Err(_) if others_go_on => Decoded { n_malformed: logs.n_items(), ..Decoded::default() },
+            Err(error) => return Err(Refusal::Unreadable(error.to_string())),
+        };
+        drop(logs);
+        if !others_go_on {
+            self.instruments.no_records.add(decoded.n_others);
+        }
+        self.instruments.malformed_records.add(decoded.n_malformed);
+        let intake = Arc::clone(self);
+        tokio::spawn(async move {
+            for batch in batches(decoded) {
+                // Whoever has stopped has counted it.
+                if intake.output.send(batch).await.is_err() {
+                    break;
+                }
+            }
+            drop((decoder, room));
+        });
+        Ok(())
     }
 
     async fn hand_on<D: OtlpData>(

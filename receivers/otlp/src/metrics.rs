@@ -1,4 +1,5 @@
 use component::{Counter, Gauge, Telemetry};
+use model::Signal;
 
 use crate::intake::Refusal;
 
@@ -8,6 +9,8 @@ pub(crate) struct Instruments {
     pub(crate) taken: Counter,
     pub(crate) failed_handshakes: Counter,
     pub(crate) in_flight: Gauge,
+    pub(crate) no_records: Counter,
+    pub(crate) malformed_records: Counter,
     refused: [(&'static str, Counter); Refusal::WORDS.len()],
 }
 
@@ -41,6 +44,8 @@ impl Instruments {
                 "Bytes of requests that were taken and are still somewhere in a pipeline.",
                 &[],
             ),
+            no_records: telemetry.dropped(Signal::Flows, "no_flow_record"),
+            malformed_records: telemetry.dropped(Signal::Flows, "malformed"),
             refused: Refusal::WORDS.map(refused),
         }
     }

@@ -21,6 +21,7 @@ const DELIVERING: &[&str] = &[
     "pipeline/auth",
     "pipeline/component",
     "pipeline/delivery",
+    "pipeline/flow-records",
     "pipeline/model",
     "pipeline/otlp-json",
     "pipeline/tls",
@@ -28,8 +29,14 @@ const DELIVERING: &[&str] = &[
 /// What exporters are made from that show metrics as Prometheus has them.
 const TRANSLATING: &[&str] = &["pipeline/component", "pipeline/model", "pipeline/prometheus"];
 /// What those who take OTLP from others are made from.
-const TAKING: &[&str] =
-    &["pipeline/auth", "pipeline/component", "pipeline/model", "pipeline/otlp-json", "pipeline/tls"];
+const TAKING: &[&str] = &[
+    "pipeline/auth",
+    "pipeline/component",
+    "pipeline/flow-records",
+    "pipeline/model",
+    "pipeline/otlp-json",
+    "pipeline/tls",
+];
 const FAKES: &[&str] = &["pipeline/component-test"];
 /// Whoever has one of these can wait, and so do input and output.
 const RUNTIMES: &[&str] = &["axum", "mio", "tokio", "tokio-util"];
@@ -47,6 +54,7 @@ const RULES: &[Rule] = &[
     Rule { folder: "pipeline/disk-queue", ours: &[], in_tests: &[], never: RUNTIMES },
     Rule { folder: "pipeline/prometheus", ours: &["pipeline/model"], in_tests: &[], never: RUNTIMES },
     Rule { folder: "pipeline/tls", ours: &["pipeline/component"], in_tests: FAKES, never: &["axum", "aya"] },
+    Rule { folder: "pipeline/flow-records", ours: &["pipeline/model"], in_tests: FAKES, never: RUNTIMES },
     Rule { folder: "pipeline/otlp-json", ours: &[], in_tests: &[], never: RUNTIMES },
     Rule {
         folder: "pipeline/auth",
