@@ -33,6 +33,7 @@ pub mod poll;
 pub mod ports;
 pub mod random;
 pub mod record;
+pub mod trace_server;
 pub mod world;
 
 use std::{

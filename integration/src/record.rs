@@ -95,6 +95,14 @@ pub fn of_cases(rights: Rights, cases: &[Case]) -> anyhow::Result<(Vec<Moment>, 
 /// The file cannot be read, or a line is no record.
 pub fn read(path: &Path) -> anyhow::Result<Vec<Record>> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let parse = |line: &str| serde_json::from_str(line).with_context(|| format!("no record: {line}"));
     text.lines().map(parse).collect()
+}
+
+/// Reads the record in a line.
+///
+/// # Errors
+///
+/// There is none.
+pub fn parse(line: &str) -> anyhow::Result<Record> {
+    serde_json::from_str(line).with_context(|| format!("no record: {line}"))
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stderr, reason = "this is a tool for people at a terminal")]
 
+mod backend_test;
 mod bench;
 mod check;
 mod command;
@@ -47,6 +48,8 @@ enum Task {
     Check,
     /// Every test: units and components first, then the oracle, which needs root.
     Test(test::Options),
+    /// Runs the tests of traces with a Tempo, which is given.
+    BackendTest(backend_test::Options),
     /// Folder = crate, what each crate must contain, and the edges between crates.
     Structure,
     /// Licences, duplicate and banned dependencies, and where dependencies come from.
@@ -88,6 +91,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
     match task {
         Task::Check => check::run(),
         Task::Test(options) => test::run(options),
+        Task::BackendTest(options) => backend_test::run(options),
         Task::Structure => structure::run(),
         Task::Deny => deny::run(),
         Task::Docs(options) => docs::run(options),

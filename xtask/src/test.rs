@@ -44,7 +44,7 @@ const IN_MACHINES: &str = "netem";
 const WITH_CLUSTER: [&str; 2] = ["cluster", "kubernetes"];
 
 /// What needs servers that are sent to.
-const WITH_SERVERS: &str = "backends";
+const WITH_SERVERS: [&str; 3] = ["backends", "collector", "traces"];
 
 /// The tests of [`WITH_CLUSTER`] that need control groups of version 1, which many machines have none of.
 const WITH_FIRST_VERSION: &str = "with_control_groups_of_version_1";
@@ -96,7 +96,7 @@ fn unprivileged() -> anyhow::Result<()> {
 
 fn privileged(workspace: &Workspace, agent: &Path, tools: &Path) -> anyhow::Result<()> {
     let integration = workspace.package_in("integration").context("there is no package in `integration`")?;
-    for name in [ORACLE, IN_MACHINES, WITH_SERVERS].into_iter().chain(WITH_CLUSTER) {
+    for name in [ORACLE, IN_MACHINES].into_iter().chain(WITH_SERVERS).chain(WITH_CLUSTER) {
         if !integration.tests.iter().any(|it| it == name) {
             bail!("`integration` has no test called `{name}`");
         }
@@ -139,17 +139,16 @@ fn privileged(workspace: &Workspace, agent: &Path, tools: &Path) -> anyhow::Resu
     let missing = tools::missing_servers();
     if !missing.is_empty() {
         eprintln!(
-            "{} names no folder whose `bin` has {}: the tests of `{WITH_SERVERS}` are left out, and what they prove of servers that \
-             are sent to is not proved",
+            "{} names no folder whose `bin` has {}: the tests of {} are left out, and what they prove of servers that are sent to \
+             is not proved",
             tools::NAMED,
-            missing.join(", ")
+            missing.join(", "),
+            WITH_SERVERS.map(|it| format!("`{it}`")).join(", ")
         );
     }
     let is_left_out = |it: &str| {
-        let is_missing = match it {
-            WITH_SERVERS => !missing.is_empty(),
-            it => cluster.is_none() && WITH_CLUSTER.contains(&it),
-        };
+        let is_missing = !missing.is_empty() && WITH_SERVERS.contains(&it)
+            || cluster.is_none() && WITH_CLUSTER.contains(&it);
         it == ORACLE || it == IN_MACHINES || is_missing
     };
     let others = integration.tests.iter().filter(|it| !is_left_out(it));

@@ -33,7 +33,7 @@ const CLUSTER: &str = "k8s/bin";
 pub(crate) const NAMED: &str = "RIDLEY_TOOLS";
 
 /// Servers that are sent to, in `bin` of the folder that is named. Prometheus is Debian's else.
-const SERVERS: [&str; 3] = ["mimir", "otelcol-slim", "victoria-metrics"];
+const SERVERS: [&str; 4] = ["jaeger", "mimir", "otelcol-slim", "victoria-metrics"];
 
 /// A Go module, and how it is built.
 struct Module {
