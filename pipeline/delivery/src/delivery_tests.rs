@@ -55,6 +55,22 @@ async fn a_server_is_not_asked_before_the_time_that_it_names() {
     assert!(pauses.len() == 1 && pauses[0] >= 120.0, "{pauses:?}");
 }
 
+/// A pause of half a trillion years is a mistake, and a sum with it has no place in a number.
+#[tokio::test(start_paused = true)]
+async fn a_server_is_asked_again_after_an_hour_at_the_latest() {
+    let never = |attempt| if attempt == 0 { failed(Some(Duration::from_secs(u64::MAX))) } else { taken(0) };
+    let mut run = Run::start(Queue::default(), Retry::default(), never).await;
+    run.push(3).await;
+    assert_eq!(run.finish().await.sent(), [3]);
+    run.check(0, &[("retries_exhausted", 3)]);
+
+    let retry = Retry { max_elapsed_time: Duration::ZERO, ..Retry::default() };
+    let mut run = Run::start(Queue::default(), retry, never).await;
+    run.push(3).await;
+    assert_eq!(run.finish().await.pauses(), [3600.0]);
+    run.check(3, &[]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_fails_for_too_long_is_given_up() {
     let retry = Retry { max_elapsed_time: Duration::from_secs(60), ..Retry::default() };

@@ -25,6 +25,8 @@ use crate::{
 
 /// How much longer each pause is than the one before, as in the OpenTelemetry Collector.
 const FACTOR: f32 = 1.5;
+/// For how long a server is left alone at most, whatever it asks for.
+const MAX_WAIT: Duration = Duration::from_hours(1);
 /// What a request that waits takes beside its bytes, at least.
 pub(crate) const OVERHEAD: usize = 256;
 /// How long nothing must have failed until an outage is over, and how long nothing must have been dropped until there is room
@@ -278,9 +280,10 @@ impl<S: Send> Held<S> {
                 }
                 Verdict::Failed { error, wait } => {
                     way.tell_outage(Some(&error));
-                    let pause = pauses.next().unwrap_or(max_interval).max(wait.unwrap_or_default());
+                    let wait = wait.unwrap_or_default().min(MAX_WAIT);
+                    let pause = pauses.next().unwrap_or(max_interval).max(wait);
                     let is_limited = !max_elapsed_time.is_zero() && self.stored.is_empty();
-                    if !enabled || is_limited && began.elapsed() + pause > max_elapsed_time {
+                    if !enabled || is_limited && began.elapsed().saturating_add(pause) > max_elapsed_time {
                         way.tell_loss(&format!("the server has not taken them: {}", ErrorChain(&*error)));
                         return self.drop_for(Reason::RetriesExhausted);
                     }
