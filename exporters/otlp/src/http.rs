@@ -6,13 +6,13 @@ use std::{
 use auth::Credentials;
 use bytes::Bytes;
 use component::{BoxError, Telemetry};
-use delivery::{MAX_ANSWER, Refusal, Request, Verdict, header_map, retry_after, words};
+use delivery::{Refusal, Request, Verdict, header_map, read_answer, retry_after, words};
 use flate2::write::GzEncoder;
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode, Uri,
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT},
 };
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use model::Signal;
 use otlp_json::schema;
 use prost::Message;
@@ -93,7 +93,7 @@ impl Http {
             post.headers_mut().insert(AUTHORIZATION, credentials.header());
         }
         let (parts, body) = self.client.request(post).await?.into_parts();
-        let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
+        let body = read_answer(body).await;
         if parts.status.is_success() {
             // Some servers answer with nothing, or in words.
             return Ok(taken(self.encoding.read(&schema::RESPONSE, &body).unwrap_or_default()));

@@ -10,12 +10,12 @@ use std::{
 use auth::Credentials;
 use bytes::Bytes;
 use component::{BoxError, ErrorChain, Telemetry};
-use delivery::{MAX_ANSWER, Refusal, Request, Send, Verdict, header_map, retry_after, words};
+use delivery::{Refusal, Request, Send, Verdict, header_map, read_answer, retry_after, words};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT},
 };
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use tls::{Client, Versions};
 use tokio::time::timeout;
 use tracing::info;
@@ -139,7 +139,7 @@ impl Server {
         }
         let exchange = async {
             let (parts, body) = self.client.request(post).await?.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
+            let body = read_answer(body).await;
             Ok::<_, BoxError>(Response { status: parts.status, headers: parts.headers, body })
         };
         let result = timeout(self.timeout, exchange).await.map_err(BoxError::from).and_then(|it| it);

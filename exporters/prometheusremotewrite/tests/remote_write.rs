@@ -125,6 +125,25 @@ async fn codes_are_retried_as_specified() {
     }
 }
 
+/// What the server says after the code is for people, and cannot change what became of the request.
+#[tokio::test]
+async fn a_long_or_broken_answer_says_what_its_code_says() {
+    let long = "x".repeat(100_000);
+    let long = format!("Content-Length: 100000\r\n\r\n{long}");
+    for rest in [long.as_str(), "Transfer-Encoding: chunked\r\n\r\nno chunk\r\n"] {
+        for (begin, expected) in [
+            (DONE, Ended { delivered: 2, sent: 2, ..Ended::default() }),
+            ("HTTP/1.1 400 No\r\n", Ended { refused: 2, sent: 2, rejected_samples: 2, ..Ended::default() }),
+        ] {
+            let answer = format!("{}{rest}", begin.replace("204 No Content", "200 OK"));
+            let run = Run::start(SOON, move |_attempt, _request| answer.clone()).await;
+            run.harness.send(points(2)).await;
+            let (requests, ended) = run.finish().await;
+            assert_eq!((requests.len(), ended), (1, expected), "{begin}");
+        }
+    }
+}
+
 /// What the server has is not sent again: it would be older than what follows.
 #[tokio::test]
 async fn an_attempt_goes_on_where_the_one_before_failed() {

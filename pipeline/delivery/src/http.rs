@@ -5,14 +5,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::{Bytes, BytesMut};
 use component::{BoxError, InvalidSetting, Secret};
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{AUTHORIZATION, RETRY_AFTER},
 };
+use http_body::Body;
+use http_body_util::BodyExt;
 
-/// The most of an answer that is read: answers are short, and a longer one is none.
-pub const MAX_ANSWER: usize = 64 << 10;
+/// The most of an answer that is read: answers are short.
+const MAX_ANSWER: usize = 64 << 10;
 
 /// How much of a server's words is told.
 const MAX_WORDS: usize = 200;
@@ -62,6 +65,21 @@ pub struct Refusal {
     pub status: StatusCode,
     /// Its words, if it has some.
     pub text: String,
+}
+
+/// Reads what a server says after its code, which alone tells what became of the request: what is too long is cut off, and of
+/// what breaks off there is what has come.
+pub async fn read_answer(mut body: impl Body<Data = Bytes> + Unpin) -> Bytes {
+    let mut read = BytesMut::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        let Ok(data) = frame.into_data() else { continue };
+        let left = MAX_ANSWER - read.len();
+        read.extend_from_slice(&data[..data.len().min(left)]);
+        if read.len() == MAX_ANSWER {
+            break;
+        }
+    }
+    read.freeze()
 }
 
 /// Returns a server's words as they can be shown.

@@ -18,7 +18,7 @@ pub use self::{
     config::{Batching, Disk, Queue, Retry, Sizer, Sync, check_endpoint},
     delivery::Delivery,
     held::{Request, Send, Verdict},
-    http::{MAX_ANSWER, Refusal, check_headers, header_map, retry_after, words},
+    http::{Refusal, check_headers, header_map, read_answer, retry_after, words},
     resource::own_resource,
     storage::DiskError,
 };
