@@ -67,6 +67,12 @@ impl Compliance {
         self
     }
 
+    /// Adds batches, each as [`input`](Self::input) does.
+    #[must_use]
+    pub fn inputs(self, batches: impl IntoIterator<Item = Batch>) -> Self {
+        batches.into_iter().fold(self, Self::input)
+    }
+
     /// Declares a counter of items that a processor made part of others: they are neither passed on nor dropped.
     #[must_use]
     pub fn merging(mut self, counter: &'static str) -> Self {

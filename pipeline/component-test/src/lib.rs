@@ -1,8 +1,8 @@
 //! Fakes, and the compliance check that every component runs.
 //!
 //! [`Harness`] runs one component between channels that the test holds. [`Compliance`] is the list of what is expected
-//! of every component, whatever it does. [`flow`] builds flow records in a line, [`listener`] reports on listening sockets;
-//! [`any_flow`] and [`any_listener`] are for properties.
+//! of every component, whatever it does. [`flow`] builds flow records in a line, [`listener`] reports on listening sockets,
+//! [`otlp`] has the signals of OTLP; [`any_flow`] and [`any_listener`] are for properties.
 //!
 //! Tests run under paused time (`#[tokio::test(start_paused = true)]`) unless the component talks to real sockets.
 //! Helpers panic with a message about what the component did wrong: they are of use in tests only.
@@ -16,6 +16,7 @@ mod flow;
 mod harness;
 mod ledger;
 mod listener;
+mod otlp;
 mod points;
 mod yaml;
 
@@ -26,6 +27,7 @@ pub use self::{
     harness::{Harness, Outcome},
     ledger::{Ledger, value},
     listener::{listener, listeners},
+    otlp::otlp,
     points::points,
     yaml::settings,
 };
